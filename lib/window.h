@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A bounded window of operations and bytes in flight, shared by threads.
+ * One operation larger than the whole window is let in alone.
+ */
+#ifndef EBB_LIB_WINDOW_H
+#define EBB_LIB_WINDOW_H
+
+#include <stdint.h>
+
+struct window;
+
+int window_new(unsigned max_ops, uint64_t max_bytes, struct window **ret); /* 0, -ENOMEM */
+void window_free(struct window *w);
+void window_enter(struct window *w, uint64_t bytes); /* waits for room */
+void window_leave(struct window *w, uint64_t bytes); /* any thread, callbacks too */
+unsigned window_waiting(struct window *w);	     /* how many threads wait for room */
+
+#endif
