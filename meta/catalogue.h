@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The catalogue: the truth about what is in the store.
+ *
+ * One writer thread owns the only connection that writes (WAL) and does every
+ * checkpoint.  Work reaches it as jobs: functions that run inside the writer's
+ * transaction, in the order they were submitted, several to a transaction when
+ * many wait (group commit), each in a savepoint of its own so that one that
+ * fails undoes nothing of another's.  The transaction's own changeset (session
+ * extension) is stored in it, so a kill leaves no hole in the journal.
+ *
+ * Readers are read-only connections, one a thread, made when a thread first
+ * reads; a read sees every transaction whose job was reported done.
+ *
+ * On corruption or an I/O error the catalogue turns read-only for good, says so
+ * loudly once, and every later job gets -EROFS.
+ *
+ * Errors of all calls unless said otherwise: -EIO (database damaged or disk
+ * error), -ENOMEM, -ENOSPC (disk full; nothing was changed), -EROFS (turned
+ * read-only, or fenced by another owner).
+ */
+#ifndef EBB_META_CATALOGUE_H
+#define EBB_META_CATALOGUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/uid128.h"
+#include "meta/row.h"
+
+struct catalogue;
+struct tx;
+
+struct catalogue_ids {
+	struct uid128 volume; /* of the store */
+	struct uid128 node;
+	struct uid128 cache;  /* zero until a cache was accepted */
+};
+
+/*
+ * Open or create.  Another process that has it open is -EBUSY (flock on the
+ * file beside it, FILE-lock).  -ENOTSUP: a newer format; -EUCLEAN: damaged or
+ * not a catalogue of ebbfs; -ENOSPC, -errno of open(2).  err receives a sentence
+ * for the user.  A fresh catalogue has a new node uuid and zero volume and cache.
+ */
+int catalogue_open(const char *file, bool create, struct catalogue **ret, char *err, size_t size);
+/* Runs what is queued, checkpoints, closes.  NULL is fine. */
+void catalogue_close(struct catalogue *c);
+
+struct catalogue_ids catalogue_ids(struct catalogue *c);
+bool catalogue_is_readonly(struct catalogue *c);
+/* Turn read-only for good; reason is logged. */
+void catalogue_set_readonly(struct catalogue *c, const char *reason);
+
+/* ---- writing ---------------------------------------------------------- */
+
+enum sync { SYNC_NORMAL, SYNC_FULL }; /* FULL: fsync of the WAL before it is reported */
+
+/*
+ * A job: run() works inside the transaction with the tx_ functions; a negative
+ * return undoes this job alone.  done() is called after COMMIT on the writer's
+ * thread, with run()'s result or COMMIT's error; it must not block and may
+ * submit more.  The memory is the submitter's, until done() is called.
+ */
+struct cat_job {
+	int (*run)(struct tx *tx, struct cat_job *job);
+	void (*done)(struct cat_job *job, int result);
+	enum sync sync;
+	struct cat_job *next; /* the catalogue's while queued */
+};
+void catalogue_submit(struct catalogue *c, struct cat_job *job);
+
+/* Submit and wait: for pool threads, never for a FUSE thread.  run()'s result or an error above. */
+int catalogue_write(struct catalogue *c, enum sync sync, int (*run)(struct tx *tx, void *arg),
+		    void *arg);
+
+/* Unique numbers for inodes and attempts, never reused, from blocks reserved in the catalogue. */
+int catalogue_next_number(struct catalogue *c, uint64_t *ret);
+
+/* ---- inside a job ----------------------------------------------------- */
+
+int64_t tx_id(struct tx *tx); /* goes into file_row.txn; increases */
+
+/* -ENOENT when there is no such row, in all of these. */
+int tx_file_get(struct tx *tx, dirid_t dir, const char *name, struct file_row *ret);
+int tx_file_put(struct tx *tx, const struct file_row *row);	/* insert or replace; sets txn itself */
+int tx_file_delete(struct tx *tx, dirid_t dir, const char *name);
+/* New key (dir, name), nothing there (-EEXIST); keeps the object's name by filling objname. */
+int tx_file_move(struct tx *tx, dirid_t dir, const char *name, dirid_t new_dir,
+		 const char *new_name);
+int tx_file_swap(struct tx *tx, dirid_t dir_a, const char *a, dirid_t dir_b, const char *b);
+
+int tx_dir_get(struct tx *tx, dirid_t id, struct dir_row *ret);
+int tx_dir_find(struct tx *tx, dirid_t parent, const char *name, struct dir_row *ret);
+int tx_dir_put(struct tx *tx, struct dir_row *row); /* id 0: a new one, written back */
+int tx_dir_delete(struct tx *tx, dirid_t id);	    /* -ENOTEMPTY while rows are below it */
+int tx_dir_move(struct tx *tx, dirid_t id, dirid_t new_parent, const char *new_name); /* -EEXIST */
+bool tx_dir_is_empty(struct tx *tx, dirid_t id);    /* no file row, no directory row below */
+
+/* The id of a path text (bytes); made when it is new. */
+int tx_path_id(struct tx *tx, const char *path, int64_t *ret);
+
+/* file row -> trash row, with path (bytes) for people; deletes the file row.  due_ns is absolute. */
+int tx_trash_file(struct tx *tx, const struct file_row *row, const char *path,
+		  enum trash_reason reason, int64_t due_ns);
+int tx_trash_put(struct tx *tx, struct trash_row *row); /* id is written back */
+int tx_trash_get(struct tx *tx, int64_t id, struct trash_row *ret); /* free with trash_row_fini */
+int tx_trash_delete(struct tx *tx, int64_t id);
+/* The newest trash row of this ino with the same size and crc. */
+int tx_trash_find_same(struct tx *tx, uint64_t ino, uint64_t size, uint32_t crc32c,
+		       struct trash_row *ret);
+
+int tx_event_put(struct tx *tx, struct event_row *ev); /* id is written back */
+int tx_event_update(struct tx *tx, const struct event_row *ev); /* tries, next_ns, parked, error */
+int tx_event_delete(struct tx *tx, int64_t id);
+
+int tx_intent_put(struct tx *tx, enum intent_kind kind, const char *payload, int64_t *ret_id);
+int tx_intent_delete(struct tx *tx, int64_t id);
+
+int tx_set_volume(struct tx *tx, const struct uid128 *volume);
+int tx_set_cache(struct tx *tx, const struct uid128 *cache);
+
+/* ---- reading: any thread but the writer's ------------------------------ */
+
+int cat_file_get(struct catalogue *c, dirid_t dir, const char *name, struct file_row *ret);
+int cat_dir_get(struct catalogue *c, dirid_t id, struct dir_row *ret);
+int cat_dir_find(struct catalogue *c, dirid_t parent, const char *name, struct dir_row *ret);
+int cat_dir_is_empty(struct catalogue *c, dirid_t id); /* 1, 0 or an error */
+
+/*
+ * Up to max rows of a directory with name > after (memcmp order; "" from the
+ * start).  Returns how many.  The array is the caller's.
+ */
+int cat_files_after(struct catalogue *c, dirid_t dir, const char *after, struct file_row *rows,
+		    int max);
+int cat_dirs_after(struct catalogue *c, dirid_t parent, const char *after, struct dir_row *rows,
+		   int max);
+
+/* Rows of any directory that have this name, up to max.  Uses the index on names. */
+int cat_find_name(struct catalogue *c, const char *name, struct file_row *rows, int max);
+
+/* The path of a directory id, relative, "" for the root; heap.  -ENOENT. */
+int cat_dir_path(struct catalogue *c, dirid_t id, char **ret);
+/* The path text of a path id (objdir); heap.  -ENOENT. */
+int cat_path_text(struct catalogue *c, int64_t path_id, char **ret);
+
+/* Trash rows with id > after, oldest id first; fini each.  due_before_ns 0: all. */
+int cat_trash_after(struct catalogue *c, int64_t after, int64_t due_before_ns,
+		    struct trash_row *rows, int max);
+/* The newest trash row of this ino with the same size and crc; fini.  -ENOENT. */
+int cat_trash_find_same(struct catalogue *c, uint64_t ino, uint64_t size, uint32_t crc32c,
+			struct trash_row *ret);
+void trash_row_fini(struct trash_row *row);
+
+/* Waiting events of a sink due at now_ns, in order; at most one a file (the oldest).  fini each. */
+int cat_events_due(struct catalogue *c, int sink, int64_t now_ns, struct event_row *rows, int max);
+/* All events, parked ones too, id > after. */
+int cat_events_after(struct catalogue *c, int sink, int64_t after, struct event_row *rows, int max);
+void event_row_fini(struct event_row *row);
+/* Does an event of this file wait for any sink?  Parked ones do not count.  1, 0 or an error. */
+int cat_event_pending(struct catalogue *c, uint64_t ino);
+/* The same, and parked ones first queued after held_after_ns count as not told (es_hold). */
+int cat_event_untold(struct catalogue *c, uint64_t ino, int64_t held_after_ns);
+/* The oldest waiting event's first_ns; -ENOENT when there is none. */
+int cat_event_oldest(struct catalogue *c, int sink, int64_t *ret_ns);
+
+int cat_intents(struct catalogue *c, int64_t after, struct intent_row *rows, int max);
+void intent_row_fini(struct intent_row *row);
+
+int catalogue_counts(struct catalogue *c, struct catalogue_counts *ret);
+
+/* ---- the journal (what ships it is tier/journal.c) ---------------------- */
+
+struct journal_part {
+	uint64_t seq;	   /* sequence number in the store, from 1 */
+	int64_t first_txn; /* the range it holds, inclusive */
+	int64_t last_txn;
+	void *data;	   /* owned: concatenated changesets; free() */
+	size_t len_bytes;
+};
+
+/*
+ * The next part to ship, at most max_bytes unless one transaction is larger; its
+ * seq and range are fixed in the catalogue before it is returned, so asking
+ * again after a crash gives the same bytes.  -ENODATA: nothing to ship.
+ */
+int catalogue_journal_next(struct catalogue *c, size_t max_bytes, struct journal_part *ret);
+/* The store has it: deletes the shipped rows, moves the mark.  */
+int catalogue_journal_acked(struct catalogue *c, const struct journal_part *part);
+/* Every transaction up to this one is in the store.  Cheap, any thread. */
+int64_t catalogue_journalled_txn(struct catalogue *c);
+/* Sequence number the next part will get: what the store is asked for at start. */
+uint64_t catalogue_journal_seq(struct catalogue *c);
+/* Bytes waiting, for status. */
+int64_t catalogue_journal_backlog(struct catalogue *c);
+
+/*
+ * Rebuilding: create `file` (never overwrites: -EEXIST) for this node and volume,
+ * apply parts in order, finish.  A catalogue that was not finished does not open.
+ */
+struct cat_rebuild;
+int cat_rebuild_begin(const char *file, const struct uid128 *volume, const struct uid128 *node,
+		      struct cat_rebuild **ret, char *err, size_t size);
+/*
+ * -EBADMSG: not a changeset.  len_bytes 0: the part holds none (a record of the
+ * journal's owner) and only counts a number.
+ */
+int cat_rebuild_apply(struct cat_rebuild *r, uint64_t seq, const void *data, size_t len_bytes);
+int cat_rebuild_finish(struct cat_rebuild *r); /* checks counters, integrity; frees r */
+void cat_rebuild_abort(struct cat_rebuild *r); /* removes the file; frees r */
+
+/* PRAGMA quick_check and the kept counters against counted ones; for ebbctl.  0 or -EUCLEAN. */
+int catalogue_check(struct catalogue *c, char *err, size_t size);
+
+#endif

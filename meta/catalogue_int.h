@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The inside of the catalogue, for meta/ only.
+ *
+ *	catalogue.c  open, close, ids, read-only		file.c dir.c trash.c
+ *	writer.c     the queue and its thread, checkpoints	outbox.c intent.c
+ *	commit.c     one transaction and its changeset		  the rows: tx_ and cat_
+ *	reader.c     a read-only connection for each thread	journal.c rebuild.c check.c
+ *	state.c      what is kept in memory and in two tables	db.c schema.c: SQLite's edge
+ *
+ * Two locks: `lock` (the queue, the readers' list) and `state_lock` (a leaf);
+ * neither is held over a statement.
+ */
+#ifndef EBB_META_CATALOGUE_INT_H
+#define EBB_META_CATALOGUE_INT_H
+
+#include "lib/lock.h"
+#include "meta/catalogue.h"
+#include "meta/db.h"
+
+struct sqlite3_session;
+struct reader;
+
+/* Row ids, never reused by a catalogue, even once their rows are gone. */
+enum row_ids { ROW_DIR, ROW_PATH, ROW_TRASH, ROW_EVENT, ROW_INTENT, ROW_IDS };
+
+/*
+ * What a transaction changes besides rows.  Kept in memory as of the last
+ * commit; a transaction works on a copy, which a job that fails leaves as it was.
+ */
+struct cat_state {
+	/* table meta: journalled */
+	struct catalogue_ids ids;
+	uint64_t number; /* numbers below it are reserved: used or not, gone after a crash */
+	int64_t txn;	 /* the last one that journalled anything; they have no holes */
+	/* table tally: this file's own */
+	struct catalogue_counts counts;
+	int64_t next_id[ROW_IDS];
+	int64_t journal_bytes;	/* in journal_out */
+	int64_t journalled_txn; /* the store has everything up to it */
+	uint64_t seq;		/* of the next part to fix, or of the fixed one */
+};
+
+struct catalogue {
+	/* constant after open */
+	char *file;    /* owned, absolute */
+	int lock_fd;   /* owned; flocked */
+	bool opening;  /* before the writer's thread runs: failpoints do not count */
+	pthread_key_t reader_key;
+	pthread_t thread;
+
+	_Atomic bool readonly; /* never false again */
+
+	/* protected by lock */
+	struct lock lock;
+	struct cond work;
+	struct cat_job *head;
+	struct cat_job **tail;
+	bool stop;
+	struct reader *readers; /* list of owned */
+
+	/* protected by state_lock */
+	struct lock state_lock;
+	struct cat_state state;
+	uint64_t number_next;
+	bool number_asked; /* number_job is queued */
+	struct cat_job number_job;
+
+	/* the writer thread's own */
+	struct db db;
+	bool full;	       /* PRAGMA synchronous as it is set */
+	int wal_pages;	       /* in the WAL after the last commit */
+	int restart_pages;     /* a RESTART checkpoint is due beyond */
+	bool passive_due;      /* there are frames a checkpoint was not tried on */
+};
+
+struct tx {
+	struct catalogue *c;		 /* borrowed */
+	struct db *db;			 /* borrowed: c->db */
+	struct sqlite3_session *session; /* owned */
+	struct cat_state state;		 /* as it will be */
+	int64_t id;
+	dirid_t known_dir; /* exists: checked by this job */
+	int broken;	   /* a statement failed: the job is undone whatever it returns */
+};
+
+/* ---- state.c ---- */
+int state_load(struct db *db, struct cat_state *ret);
+int state_save_tally(struct db *db, const struct cat_state *s);
+int state_set_meta_int(struct db *db, const char *key, int64_t v);
+int state_set_meta_uid(struct db *db, const char *key, const struct uid128 *u);
+/* What the tables hold, counted; only counts and next_id of *ret are written. */
+int state_count(struct db *db, struct cat_state *ret);
+struct cat_state state_now(struct catalogue *c);
+/* A block of numbers at open: nothing is shared yet. */
+int state_reserve_first(struct catalogue *c);
+
+/* ---- schema.c ---- */
+#define SCHEMA_FORMAT 1
+#define SCHEMA_MAX_JOURNALLED 8
+extern const char *const schema_journalled[]; /* names, NULL at the end */
+/* SQLite keeps the old mode without an error where shared memory does not work. */
+int schema_set_wal(struct db *db);
+/* Columns of a journalled table; 0 when it is none. */
+int schema_columns(struct db *db, const char *table);
+/* The tables and first rows; inside a transaction. */
+int schema_create(struct db *db, const struct uid128 *volume, const struct uid128 *node);
+/* 1: a catalogue of this format; 0: empty; -ENOTSUP, -EUCLEAN (err says why), or an error. */
+int schema_recognise(struct db *db, char *err, size_t size);
+
+/* ---- commit.c ---- */
+int tx_begin(struct catalogue *c, enum sync sync, struct tx *ret);
+int tx_commit(struct tx *tx); /* ends it in any case */
+void tx_rollback(struct tx *tx);
+/* Runs one job in a savepoint (when it is not alone); its result. */
+int tx_run_job(struct tx *tx, struct cat_job *job, bool alone);
+/* Notes a failed statement, which undoes the job; returns r. */
+int tx_result(struct tx *tx, int r);
+/* The same, but -ENOENT and -EEXIST are answers. */
+int tx_answer(struct tx *tx, int r);
+
+/* ---- writer.c ---- */
+int writer_start(struct catalogue *c);
+void writer_stop(struct catalogue *c);
+
+/* ---- check.c ---- */
+/* Inside a transaction.  -EUCLEAN: err says what is wrong. */
+int check_db(struct db *db, char *err, size_t size);
+
+/* ---- reader.c ---- */
+int reader_start(struct catalogue *c);
+void reader_stop(struct catalogue *c);
+/* The calling thread's connection; borrowed until the thread ends. */
+int reader_get(struct catalogue *c, struct db **ret);
+
+/* ---- rows: the same on the writer's and on a reader's connection ---- */
+bool row_is_name(const char *name);
+void file_bind(struct query *q, const struct file_row *row, int64_t txn);
+int file_load(struct query *q, struct file_row *ret);
+int dir_get(struct db *db, dirid_t id, struct dir_row *ret);
+
+#endif

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Checking a catalogue: SQLite's own check of the file, and the kept counters
+ * against counted ones.  Both read everything, minutes on a large catalogue, and
+ * hold one read transaction meanwhile, so the WAL grows.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "meta/catalogue_int.h"
+
+static int quick_check(struct db *db, char *err, size_t size)
+{
+	AUTO_QUERY struct query q;
+	size_t len;
+	const char *text;
+	int r;
+
+	query_init(&q, db, SQL_QUICK_CHECK);
+	r = query_one(&q);
+	if (r < 0)
+		return r;
+	text = query_bytes(&q, &len);
+	if (text && len == 2 && memcmp(text, "ok", 2) == 0)
+		return 0;
+	snprintf(err, size, "the database is damaged: %.*s", (int)len, text ? text : "");
+	return -EUCLEAN;
+}
+
+static int differ(char *err, size_t size, const char *what, int64_t kept, int64_t counted)
+{
+	if (kept == counted)
+		return 0;
+	snprintf(err, size, "the kept number of %s is %lld, counted are %lld", what,
+		 (long long)kept, (long long)counted);
+	return -EUCLEAN;
+}
+
+static int compare(const struct catalogue_counts *a, const struct catalogue_counts *b, char *err,
+		   size_t size)
+{
+	int r;
+
+	if ((r = differ(err, size, "files", a->files, b->files)) < 0 ||
+	    (r = differ(err, size, "bytes", a->file_bytes, b->file_bytes)) < 0 ||
+	    (r = differ(err, size, "directories", a->dirs, b->dirs)) < 0 ||
+	    (r = differ(err, size, "trash rows", a->trash, b->trash)) < 0 ||
+	    (r = differ(err, size, "trash bytes", a->trash_bytes, b->trash_bytes)) < 0 ||
+	    (r = differ(err, size, "waiting events", a->events_waiting, b->events_waiting)) < 0 ||
+	    (r = differ(err, size, "missing events", a->events_missing, b->events_missing)) < 0)
+		return r;
+	return differ(err, size, "poisoned events", a->events_poisoned, b->events_poisoned);
+}
+
+int check_db(struct db *db, char *err, size_t size)
+{
+	struct cat_state kept, counted;
+	int r;
+
+	r = quick_check(db, err, size);
+	if (r == 0)
+		r = state_load(db, &kept);
+	if (r == 0)
+		r = state_count(db, &counted);
+	if (r == 0)
+		r = compare(&kept.counts, &counted.counts, err, size);
+	for (int i = 0; r == 0 && i < ROW_INTENT; i++)
+		if (kept.next_id[i] < counted.next_id[i]) {
+			snprintf(err, size, "row ids of kind %d would be used again", i);
+			r = -EUCLEAN;
+		}
+	return r;
+}
+
+int catalogue_check(struct catalogue *c, char *err, size_t size)
+{
+	struct db *db;
+	int end, r = reader_get(c, &db);
+
+	err[0] = '\0';
+	if (r == 0)
+		r = db_run(db, SQL_BEGIN_READ);
+	if (r == 0) {
+		r = check_db(db, err, size);
+		end = db_run(db, SQL_ROLLBACK);
+		r = r < 0 ? r : end;
+	}
+	if (r < 0 && !err[0])
+		snprintf(err, size, "the catalogue cannot be read: %s", strerror(-r));
+	return r == -EIO ? -EUCLEAN : r;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the tests of meta/ share: a catalogue in a directory of its own, rows to
+ * put into it, and the journalled tables of a closed one as text.
+ */
+#ifndef EBB_TESTS_CATALOGUE_FIXTURE_H
+#define EBB_TESTS_CATALOGUE_FIXTURE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "meta/catalogue.h"
+
+struct fixture {
+	char dir[256];
+	char file[300];
+	char err[512];
+	struct catalogue *c;
+};
+
+/* cmocka setup and teardown: *state is a struct fixture with a fresh, open catalogue. */
+int fixture_setup(void **state);
+int fixture_teardown(void **state);
+/* The same, nothing opened. */
+int fixture_setup_closed(void **state);
+
+void fixture_open(struct fixture *f);	/* must succeed; creates */
+void fixture_close(struct fixture *f);
+void fixture_reopen(struct fixture *f); /* counters checked first */
+int fixture_try_open(struct fixture *f, bool create); /* err holds the sentence */
+
+/* catalogue_write with SYNC_NORMAL that must succeed. */
+void write_ok(struct catalogue *c, int (*run)(struct tx *tx, void *arg), void *arg);
+
+/* A plausible row, different for each n. */
+struct file_row a_file(dirid_t dir, const char *name, int n);
+void assert_same_file(const struct file_row *a, const struct file_row *b); /* but txn */
+
+/* One-call transactions. */
+dirid_t make_dir(struct catalogue *c, dirid_t parent, const char *name);
+int put_file(struct catalogue *c, const struct file_row *row);
+
+/* SQL on the closed file; every value quoted, a row a line; heap. */
+char *sql(const char *file, const char *text);
+/* All rows of the tables that the journal carries, in key order. */
+char *journalled_rows(const char *file);
+
+/* fork: body runs in a child that must die of `how`: an exit status, or -signal. */
+void in_child(void (*body)(void *arg), void *arg, int how);
+
+#endif
