@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The face of all stores: an URL becomes an implementation, keys are checked.
+ *
+ *	caller -> store_put() -> key_check -> ops->put -> ... -> store_note -> cb
+ *
+ * Behind this file every key is relative and clean, so that no implementation can
+ * be led outside its pool or directory.
+ */
+#include "backend/store.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "backend/store_ops.h"
+#include "lib/log.h"
+
+static const struct store_ops *const implementations[] = {
+	&store_dir_ops,
+	&store_mem_ops,
+	&store_rados_ops,
+	&store_fault_ops,
+};
+
+int store_open(const char *url, int64_t timeout_ms, struct store **ret, char *err, size_t size)
+{
+	assert(timeout_ms > 0);
+	for (size_t i = 0; i < sizeof(implementations) / sizeof(implementations[0]); i++) {
+		const struct store_ops *ops = implementations[i];
+		size_t n = strlen(ops->scheme);
+
+		if (strncmp(url, ops->scheme, n) == 0 && url[n] == ':')
+			return ops->open(url + n + 1, timeout_ms, ret, err, size);
+	}
+	snprintf(err, size, "'%.100s' is no store: use dir:/path, rados:POOL, mem: or fault:RULES:STORE",
+		 url);
+	return -EINVAL;
+}
+
+void store_close(struct store *s)
+{
+	if (s)
+		s->ops->close(s);
+}
+
+/* 0, -EINVAL, -ENAMETOOLONG. */
+static int key_check(const char *key)
+{
+	const char *p = key;
+
+	if (strnlen(key, STORE_KEY_MAX) == STORE_KEY_MAX)
+		return -ENAMETOOLONG;
+	for (;;) {
+		size_t n = strcspn(p, "/");
+
+		if (n == 0 || (n == 1 && p[0] == '.') || (n == 2 && p[0] == '.' && p[1] == '.'))
+			return -EINVAL;
+		if (p[n] == '\0')
+			return 0;
+		p += n + 1;
+	}
+}
+
+void store_put(struct store *s, const char *key, const void *data, size_t len_bytes,
+	       const struct store_attrs *attrs, store_cb cb, void *arg)
+{
+	int r = key_check(key);
+
+	assert(*attrs->attempt && strlen(attrs->attempt) < STORE_ATTEMPT_MAX);
+	if (r < 0)
+		cb(arg, r);
+	else
+		s->ops->put(s, key, data, len_bytes, attrs, cb, arg);
+}
+
+void store_verify(struct store *s, const char *key, struct store_stat *stat, store_cb cb,
+		  void *arg)
+{
+	int r = key_check(key);
+
+	if (r < 0)
+		cb(arg, r);
+	else
+		s->ops->verify(s, key, stat, cb, arg);
+}
+
+void store_stat(struct store *s, const char *key, struct store_stat *stat, store_cb cb, void *arg)
+{
+	int r = key_check(key);
+
+	if (r < 0)
+		cb(arg, r);
+	else
+		s->ops->stat(s, key, stat, cb, arg);
+}
+
+void store_get(struct store *s, const char *key, uint64_t off, void *buf, size_t len_bytes,
+	       store_read_cb cb, void *arg)
+{
+	int r = key_check(key);
+
+	/* An offset is a file's: signed everywhere behind this line. */
+	if (r == 0 && off > INT64_MAX - len_bytes)
+		r = -EINVAL;
+	if (r < 0)
+		cb(arg, r);
+	else
+		s->ops->get(s, key, off, buf, len_bytes, cb, arg);
+}
+
+void store_drop(struct store *s, const char *key, const char *attempt, store_cb cb, void *arg)
+{
+	int r = key_check(key);
+
+	/* An empty attempt is nobody's: it must not match what was put by somebody else. */
+	if (r == 0 && attempt && !*attempt)
+		r = -EINVAL;
+	if (r < 0)
+		cb(arg, r);
+	else
+		s->ops->drop(s, key, attempt, cb, arg);
+}
+
+int store_list(struct store *s, const char *prefix, int (*each)(const char *key, void *arg),
+	       void *arg)
+{
+	if (strnlen(prefix, STORE_KEY_MAX) == STORE_KEY_MAX)
+		return -EINVAL;
+	return s->ops->list(s, prefix, each, arg);
+}
+
+char *store_url(struct store *s, const char *key)
+{
+	return s->ops->url(s, key);
+}
+
+bool store_key_fits(struct store *s, const char *key)
+{
+	return key_check(key) == 0 && s->ops->key_fits(s, key);
+}
+
+void store_health(struct store *s, struct store_health *ret)
+{
+	s->ops->health(s, ret);
+}
+
+const char *store_name(struct store *s)
+{
+	return s->name;
+}

@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The store in a directory: "dir:/path", the embedded default.
+ *
+ *	store_put() -> job -> one of 8 threads -> dir_put() -> to_store_error -> cb
+ *
+ * Objects are plain files under their keys, so that cp and a file:// URL need no
+ * ebbfs; ebbfs's own are below .ebb.  Several processes may use one directory.
+ * A system call cannot be timed out: an operation that waited for a thread past
+ * its time fails with -ETIMEDOUT undone, but one that hangs in a file system (a
+ * hard NFS mount) hangs with it.
+ */
+#include "backend/store_dir.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/xattr.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "lib/path.h"
+#include "lib/pool.h"
+#include "lib/text.h"
+
+#define THREADS 8
+#define PROBE_MS 5000
+#define TEMP_OLD_S 86400 /* a temporary file this old is a crash's */
+
+static const store_advice advice = {
+	[STORE_DOWN] = "look at its file system and disk",
+	[STORE_READ_REFUSED] = "ebbfs must be able to read it",
+	[STORE_WRITE_REFUSED] = "ebbfs must be able to write there",
+	[STORE_FULL] = "give it room; archiving goes on by itself",
+};
+
+struct dir_job {
+	struct job job;
+	struct dir *dir; /* borrowed */
+	enum store_op op;
+	int64_t deadline_ms;
+	const char *key; /* from here on: borrowed until cb */
+	const void *data;
+	void *buf;
+	size_t len_bytes;
+	uint64_t off;
+	const struct store_attrs *attrs;
+	const char *attempt;
+	struct store_stat *stat;
+	store_cb cb;
+	store_read_cb read_cb;
+	void *arg;
+};
+
+/* ---- operations --------------------------------------------------------- */
+
+/* What system calls say, in the words of store.h.  Logged where it becomes -EIO. */
+static int64_t to_store_error(struct dir *d, enum store_op op, const char *key, int64_t r)
+{
+	switch (r) {
+	case -EROFS:
+	case -EPERM:
+		return -EACCES;
+	case -EILSEQ:
+		return op == STORE_PUT ? -EINVAL : -ENOENT;
+	case -ELOOP: /* a symlink on the way: another key is needed; but nothing is known to be absent */
+	case -EXDEV:
+		if (op == STORE_PUT)
+			return -ENOTDIR;
+		break;
+	case -ENOENT:
+	case -EEXIST:
+	case -ENAMETOOLONG:
+	case -ENOTDIR:
+	case -EISDIR:
+	case -ENOSPC:
+	case -EDQUOT:
+	case -EACCES:
+	case -EFBIG:
+	case -ENOMEM:
+	case -ETIMEDOUT:
+		return r;
+	case -EINVAL:
+		if (op == STORE_PUT)
+			return r;
+		break;
+	case -ESTALE: /* of a drop it is ours, of anything else NFS's */
+		if (op == STORE_DROP)
+			return r;
+		break;
+	default:
+		break;
+	}
+	if (r >= 0)
+		return r;
+	store_log_failure(&d->base, op, key, (int)r, NULL);
+	return -EIO;
+}
+
+static int64_t run_op(struct dir_job *j)
+{
+	struct dir *d = j->dir;
+
+	if (clock_mono_ms() > j->deadline_ms)
+		return -ETIMEDOUT;
+	switch (j->op) {
+	case STORE_PUT:
+		return dir_put(d, j->key, j->data, j->len_bytes, j->attrs);
+	case STORE_VERIFY:
+		return dir_verify(d, j->key, j->stat);
+	case STORE_STAT:
+		return dir_stat(d, j->key, j->stat);
+	case STORE_GET:
+		return dir_get(d, j->key, j->off, j->buf, j->len_bytes);
+	case STORE_DROP:
+		return dir_drop(d, j->key, j->attempt);
+	default:
+		assert(false);
+		return -EIO;
+	}
+}
+
+static void run_job(struct job *job)
+{
+	struct dir_job *j = (struct dir_job *)job;
+	int64_t r = to_store_error(j->dir, j->op, j->key, run_op(j));
+
+	store_note(&j->dir->base, j->op, r, j->len_bytes);
+	if (j->op == STORE_GET)
+		j->read_cb(j->arg, r);
+	else
+		j->cb(j->arg, (int)r);
+	free(j);
+}
+
+/* Takes the template; its job is made here. */
+static void submit(struct store *s, const struct dir_job *t)
+{
+	struct dir *d = (struct dir *)s;
+	struct dir_job *j = malloc(sizeof(*j));
+
+	if (!j) {
+		store_note(s, t->op, -ENOMEM, 0);
+		if (t->op == STORE_GET)
+			t->read_cb(t->arg, -ENOMEM);
+		else
+			t->cb(t->arg, -ENOMEM);
+		return;
+	}
+	*j = *t;
+	j->job.run = run_job;
+	j->dir = d;
+	j->deadline_ms = clock_mono_ms() + s->timeout_ms;
+	pool_submit(d->pool, &j->job);
+}
+
+static void op_put(struct store *s, const char *key, const void *data, size_t len_bytes,
+		   const struct store_attrs *attrs, store_cb cb, void *arg)
+{
+	submit(s, &(struct dir_job){ .op = STORE_PUT, .key = key, .data = data,
+				     .len_bytes = len_bytes, .attrs = attrs, .cb = cb, .arg = arg });
+}
+
+static void op_verify(struct store *s, const char *key, struct store_stat *stat, store_cb cb,
+		      void *arg)
+{
+	submit(s, &(struct dir_job){ .op = STORE_VERIFY, .key = key, .stat = stat, .cb = cb,
+				     .arg = arg });
+}
+
+static void op_stat(struct store *s, const char *key, struct store_stat *stat, store_cb cb,
+		    void *arg)
+{
+	submit(s, &(struct dir_job){ .op = STORE_STAT, .key = key, .stat = stat, .cb = cb,
+				     .arg = arg });
+}
+
+static void op_get(struct store *s, const char *key, uint64_t off, void *buf, size_t len_bytes,
+		   store_read_cb cb, void *arg)
+{
+	submit(s, &(struct dir_job){ .op = STORE_GET, .key = key, .off = off, .buf = buf,
+				     .len_bytes = len_bytes, .read_cb = cb, .arg = arg });
+}
+
+static void op_drop(struct store *s, const char *key, const char *attempt, store_cb cb, void *arg)
+{
+	submit(s, &(struct dir_job){ .op = STORE_DROP, .key = key, .attempt = attempt, .cb = cb,
+				     .arg = arg });
+}
+
+static int op_list(struct store *s, const char *prefix, int (*each)(const char *key, void *arg),
+		   void *arg)
+{
+	return dir_list((struct dir *)s, prefix, each, arg);
+}
+
+static char *op_url(struct store *s, const char *key)
+{
+	AUTO_FREE char *path = NULL, *encoded = NULL;
+	char *url;
+	int n;
+
+	n = asprintf(&path, "%s/%s", ((struct dir *)s)->path, key);
+	if (n < 0) {
+		path = NULL;
+		return NULL;
+	}
+	encoded = text_url_encode(path, (size_t)n);
+	if (!encoded || asprintf(&url, "file://%s", encoded) < 0)
+		return NULL;
+	return url;
+}
+
+static bool op_key_fits(struct store *s, const char *key)
+{
+	size_t name_max = ((struct dir *)s)->name_max;
+
+	for (const char *p = key; *p; p += strspn(p, "/")) {
+		size_t n = strcspn(p, "/");
+
+		if (n > name_max)
+			return false;
+		p += n;
+	}
+	return true;
+}
+
+/* ---- health ------------------------------------------------------------- */
+
+static void probe(struct dir *d)
+{
+	struct statvfs vfs;
+	int r = fstatvfs(d->root, &vfs) < 0 ? -errno : 0;
+
+	if (r < 0)
+		store_set_trouble(&d->base, STORE_DOWN, "store '%.80s': %s: %s", d->base.name,
+				  strerrordesc_np(-r), advice[STORE_DOWN]);
+	else
+		store_end_trouble(&d->base, STORE_DOWN);
+	lock_take(&d->lock);
+	d->probing = false;
+	d->probed_ms = clock_mono_ms();
+	if (r == 0) {
+		d->total_bytes = (uint64_t)vfs.f_blocks * vfs.f_frsize;
+		d->free_bytes = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+	}
+	lock_drop(&d->lock);
+}
+
+static void run_probe(struct job *job)
+{
+	struct dir_job *j = (struct dir_job *)job;
+
+	probe(j->dir);
+	free(j);
+}
+
+static void op_health(struct store *s, struct store_health *ret)
+{
+	struct dir *d = (struct dir *)s;
+	struct dir_job *j;
+	bool due;
+
+	store_fill_health(s, ret);
+	lock_take(&d->lock);
+	ret->total_bytes = d->total_bytes;
+	ret->free_bytes = d->free_bytes;
+	due = !d->probing && clock_mono_ms() - d->probed_ms >= PROBE_MS;
+	d->probing |= due;
+	lock_drop(&d->lock);
+	if (!due)
+		return;
+	j = calloc(1, sizeof(*j));
+	if (!j)
+		return; /* probing stays set: with no memory left this is the least trouble */
+	j->job.run = run_probe;
+	j->dir = d;
+	pool_submit(d->pool, &j->job);
+}
+
+/* ---- temporary files ---------------------------------------------------- */
+
+int dir_temp_open(struct dir *d, int parent, char name[NAME_MAX + 1])
+{
+	name[0] = '\0';
+	if (d->tmp < 0)
+		return path_open(parent, "", O_TMPFILE | O_RDWR, OBJECT_MODE);
+	snprintf(name, NAME_MAX + 1, "%d-%llx-%llu", getpid(), (unsigned long long)clock_real_ns(),
+		 (unsigned long long)d->serial++);
+	return path_open(d->tmp, name, O_CREAT | O_EXCL | O_RDWR, OBJECT_MODE);
+}
+
+void dir_temp_remove(struct dir *d, const char *name)
+{
+	if (*name && unlinkat(d->tmp, name, 0) < 0 && errno != ENOENT)
+		log_warning("cannot remove '%s/" DIR_TMP "/%s': %m", d->path, name);
+}
+
+static void remove_old_temps(struct dir *d)
+{
+	AUTO_CLOSEDIR DIR *stream = NULL;
+	int fd = path_open(d->tmp, "", O_RDONLY | O_DIRECTORY, 0);
+	const struct dirent *e;
+	struct stat st;
+
+	if (fd < 0)
+		return;
+	stream = fdopendir(fd);
+	if (!stream) {
+		close(fd);
+		return;
+	}
+	while ((e = readdir(stream))) {
+		if (fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISREG(st.st_mode) && time(NULL) - st.st_ctime > TEMP_OLD_S)
+			dir_temp_remove(d, e->d_name);
+	}
+}
+
+/* Finds out what this file system can do.  0, or -errno with a sentence in err. */
+static int probe_features(struct dir *d, char *err, size_t size)
+{
+	char name[NAME_MAX + 1];
+	AUTO_CLOSE int fd = -1;
+	int r;
+
+	fd = dir_temp_open(d, d->root, name);
+	if (fd == -EOPNOTSUPP || fd == -EISDIR || fd == -EINVAL || fd == -ENOSYS) {
+		r = path_mkdirs(d->root, DIR_TMP, DIR_MODE);
+		if (r == 0)
+			d->tmp = path_open(d->root, DIR_TMP, O_RDONLY | O_DIRECTORY, 0);
+		if (d->tmp >= 0) {
+			remove_old_temps(d);
+			fd = dir_temp_open(d, d->root, name);
+		}
+	}
+	if (fd == -EACCES || fd == -EPERM || fd == -EROFS) {
+		store_set_trouble(&d->base, STORE_WRITE_REFUSED, "store '%.80s': %s: %s",
+				  d->base.name, strerrordesc_np(-fd), advice[STORE_WRITE_REFUSED]);
+		return 0;
+	}
+	if (fd == -ENOSPC || fd == -EDQUOT)
+		return 0; /* a full store can still be read */
+	if (fd < 0) {
+		snprintf(err, size, "cannot make a file in '%.200s': %s", d->path,
+			 strerrordesc_np(-fd));
+		return fd;
+	}
+	r = fsetxattr(fd, XATTR_ATTEMPT, "probe", 5, 0) < 0 ? -errno : 0;
+	dir_temp_remove(d, name);
+	if (r == -EOPNOTSUPP) {
+		snprintf(err, size, "the file system of '%.200s' has no user extended attributes: "
+			 "use another (ext4, xfs, btrfs)", d->path);
+		return r;
+	}
+	return 0;
+}
+
+/* ---- open and close ----------------------------------------------------- */
+
+static void dir_close(struct store *s)
+{
+	struct dir *d = (struct dir *)s;
+
+	pool_free(d->pool);
+	cleanup_close(&d->tmp);
+	cleanup_close(&d->root);
+	lock_fini(&d->lock);
+	store_fini(s);
+	free(d->path);
+	free(d);
+}
+
+static int open_root(struct dir *d, char *err, size_t size)
+{
+	struct statvfs vfs;
+
+	d->root = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (d->root < 0 || fstatvfs(d->root, &vfs) < 0) {
+		int r = -errno;
+
+		snprintf(err, size, "cannot open the store's directory '%.200s': %m", d->path);
+		return r;
+	}
+	d->name_max = vfs.f_namemax ? vfs.f_namemax : NAME_MAX;
+	return 0;
+}
+
+static int dir_open(const char *rest, int64_t timeout_ms, struct store **ret, char *err,
+		    size_t size)
+{
+	AUTO_FREE char *name = NULL;
+	size_t n = strlen(rest);
+	struct dir *d;
+	int r;
+
+	while (n > 1 && rest[n - 1] == '/')
+		n--;
+	if (rest[0] != '/' || n == 1 || n >= PATH_MAX) {
+		snprintf(err, size, "'dir:%.100s': an absolute path of a directory is wanted", rest);
+		return -EINVAL;
+	}
+	snprintf(err, size, "no memory");
+	if (asprintf(&name, "dir:%.*s", (int)n, rest) < 0) {
+		name = NULL;
+		return -ENOMEM;
+	}
+	d = calloc(1, sizeof(*d));
+	if (!d || store_init(&d->base, &store_dir_ops, &advice, name, timeout_ms, true) < 0) {
+		free(d);
+		return -ENOMEM;
+	}
+	lock_init(&d->lock, LOCK_RANK_STORE, "dir store");
+	d->root = d->tmp = -1;
+	d->path = strndup(rest, n);
+	r = d->path ? open_root(d, err, size) : -ENOMEM;
+	if (r == 0)
+		r = probe_features(d, err, size);
+	if (r == 0)
+		r = pool_new("dir-store", THREADS, &d->pool);
+	if (r < 0) {
+		dir_close(&d->base);
+		return r;
+	}
+	probe(d);
+	*ret = &d->base;
+	return 0;
+}
+
+const struct store_ops store_dir_ops = {
+	.scheme = "dir",
+	.open = dir_open,
+	.close = dir_close,
+	.put = op_put,
+	.verify = op_verify,
+	.stat = op_stat,
+	.get = op_get,
+	.drop = op_drop,
+	.list = op_list,
+	.url = op_url,
+	.key_fits = op_key_fits,
+	.health = op_health,
+};

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One object of a dir store: a file, its attributes in user.ebb.* xattrs.
+ *
+ * put:    temporary file -> bytes -> attributes -> fsync -> link -> fsync upwards.
+ *         The link is the moment the object exists, whole, and it is exclusive.
+ * verify: reads what the disk holds (O_DIRECT), not what memory remembers.
+ * drop:   whoever removes an object holds its flock(2), and looks under it whether
+ *         the name still leads to that file.  As puts never replace a name, what is
+ *         unlinked is what was compared, also when another process uses the store.
+ *
+ * Symlinks are never followed; what lies at a key and is no regular file is no object.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "backend/store_dir.h"
+#include "lib/cleanup.h"
+#include "lib/crc.h"
+#include "lib/log.h"
+#include "lib/path.h"
+
+#define READ_BYTES (1U << 20)
+#define ALIGN_BYTES 4096
+#define PATH_ATTR_LEAST 1024 /* a longer path may be left out where xattrs have no room */
+
+/* A regular file at a key.  A descriptor or -errno; -ENOENT for anything else. */
+static int object_open(int dirfd, const char *key, int flags, struct stat *st)
+{
+	int fd = path_open(dirfd, key, O_RDONLY | O_NONBLOCK | O_NOCTTY | flags, 0);
+
+	/* ENXIO: a socket, or a fifo; none of these are objects. */
+	if (fd == -ENOTDIR || fd == -EISDIR || fd == -ENAMETOOLONG || fd == -ENXIO)
+		return -ENOENT;
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, st) < 0 || !S_ISREG(st->st_mode)) {
+		close(fd);
+		return -ENOENT;
+	}
+	return fd;
+}
+
+/* "" when there is none: then the object is somebody else's. */
+static int read_attempt(int fd, char ret[STORE_ATTEMPT_MAX])
+{
+	ssize_t n = fgetxattr(fd, XATTR_ATTEMPT, ret, STORE_ATTEMPT_MAX - 1);
+
+	if (n < 0 && errno != ENODATA && errno != ERANGE && errno != EOPNOTSUPP)
+		return -errno;
+	ret[n < 0 ? 0 : n] = '\0';
+	return 0;
+}
+
+static int set_text(int fd, const char *name, const char *value)
+{
+	return fsetxattr(fd, name, value, strlen(value), 0) < 0 ? -errno : 0;
+}
+
+static int write_attrs(int fd, size_t len_bytes, const struct store_attrs *attrs)
+{
+	char number[24];
+	int r;
+
+	r = set_text(fd, XATTR_ATTEMPT, attrs->attempt);
+	if (r < 0)
+		return r;
+	snprintf(number, sizeof(number), "%08x", attrs->crc32c);
+	r = set_text(fd, XATTR_CRC32C, number);
+	if (r < 0)
+		return r;
+	snprintf(number, sizeof(number), "%zu", len_bytes);
+	r = set_text(fd, XATTR_SIZE, number);
+	if (r < 0 || !attrs->path)
+		return r;
+	/* ext4 has 4 KiB for all of them: a very long path, which is only for people, may not fit. */
+	r = set_text(fd, XATTR_PATH, attrs->path);
+	if (r < 0 && strlen(attrs->path) >= PATH_ATTR_LEAST)
+		return 0;
+	return r;
+}
+
+static int link_temp(struct dir *d, int fd, const char *temp, int parent, const char *name)
+{
+	char proc[40];
+	struct stat st;
+	int r;
+
+	if (*temp) {
+		r = linkat(d->tmp, temp, parent, name, 0);
+	} else {
+		snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
+		r = linkat(AT_FDCWD, proc, parent, name, AT_SYMLINK_FOLLOW);
+	}
+	if (r == 0)
+		return 0;
+	r = -errno;
+	if (r == -EEXIST && fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    S_ISDIR(st.st_mode))
+		return -EISDIR;
+	return r;
+}
+
+static bool was_pruned(int dirfd)
+{
+	struct stat st;
+
+	return fstat(dirfd, &st) == 0 && st.st_nlink == 0;
+}
+
+/* The directory may be pruned between any two lines: then -ENOENT, and dir_put tries again. */
+static int put_once(struct dir *d, const char *parent, const char *name, const void *data,
+		    size_t len_bytes, const struct store_attrs *attrs)
+{
+	AUTO_CLOSE int parent_fd = -1, fd = -1;
+	char temp[NAME_MAX + 1];
+	struct stat st;
+	ssize_t n;
+	int r;
+
+	parent_fd = dir_make_parent(d, parent);
+	if (parent_fd < 0)
+		return parent_fd;
+	/* Told before the bytes are written, where that is possible; link_temp is what decides. */
+	if (fstatat(parent_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return S_ISDIR(st.st_mode) ? -EISDIR : -EEXIST;
+	if (errno != ENOENT)
+		return -errno;
+	fd = dir_temp_open(d, parent_fd, temp);
+	if (fd == -EPERM && was_pruned(parent_fd))
+		return -ENOENT; /* what ext4 says for O_TMPFILE in a removed directory */
+	if (fd < 0)
+		return fd;
+	n = path_pwrite_full(fd, data, len_bytes, 0);
+	r = n < 0 ? (int)n : write_attrs(fd, len_bytes, attrs);
+	if (r == 0 && fsync(fd) < 0)
+		r = -errno;
+	if (r == 0)
+		r = link_temp(d, fd, temp, parent_fd, name);
+	dir_temp_remove(d, temp);
+	return r < 0 ? r : dir_sync(d, parent_fd, parent);
+}
+
+int dir_put(struct dir *d, const char *key, const void *data, size_t len_bytes,
+	    const struct store_attrs *attrs)
+{
+	char parent[STORE_KEY_MAX];
+	const char *name = dir_split(key, parent);
+	int r = -ENOENT;
+
+	for (int i = 0; i < 100 && r == -ENOENT; i++)
+		r = put_once(d, parent, name, data, len_bytes, attrs);
+	return r == -ENOENT ? -EIO : r;
+}
+
+/* Reads all of fd past any cache.  -EINVAL: O_DIRECT is not possible here. */
+static int checksum(int fd, struct store_stat *stat)
+{
+	AUTO_FREE void *buf = NULL;
+	uint64_t size = 0;
+	uint32_t crc = 0;
+	ssize_t n;
+
+	if (posix_memalign(&buf, ALIGN_BYTES, READ_BYTES) != 0)
+		return -ENOMEM;
+	while ((n = pread(fd, buf, READ_BYTES, (off_t)size)) != 0) {
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		crc = crc32c(crc, buf, (size_t)n);
+		size += (uint64_t)n;
+		if (n % ALIGN_BYTES)
+			break; /* the end; were it not, the size would be wrong, and say so */
+	}
+	stat->size = size;
+	stat->crc32c = crc;
+	return 0;
+}
+
+static int verify_open(struct dir *d, const char *key, bool direct, struct store_stat *stat)
+{
+	AUTO_CLOSE int fd = -1;
+	struct stat st;
+	int r;
+
+	fd = object_open(d->root, key, 0, &st);
+	if (fd < 0)
+		return fd;
+	if (direct) {
+		if (fcntl(fd, F_SETFL, O_DIRECT) < 0)
+			return -errno;
+	} else {
+		if (fdatasync(fd) < 0)
+			return -errno;
+		posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	}
+	r = checksum(fd, stat);
+	if (r < 0)
+		return r;
+	return read_attempt(fd, stat->attempt);
+}
+
+int dir_verify(struct dir *d, const char *key, struct store_stat *ret)
+{
+	int r = -EINVAL;
+
+	if (!d->buffered)
+		r = verify_open(d, key, true, ret);
+	if (r != -EINVAL)
+		return r;
+	if (!atomic_exchange(&d->buffered, true))
+		log_info("store '%s' has no O_DIRECT: objects are verified through the page cache",
+			 d->base.name);
+	return verify_open(d, key, false, ret);
+}
+
+int dir_stat(struct dir *d, const char *key, struct store_stat *ret)
+{
+	AUTO_CLOSE int fd = -1;
+	struct stat st;
+
+	fd = object_open(d->root, key, 0, &st);
+	if (fd < 0)
+		return fd;
+	ret->size = (uint64_t)st.st_size;
+	ret->crc32c = 0;
+	return read_attempt(fd, ret->attempt);
+}
+
+int64_t dir_get(struct dir *d, const char *key, uint64_t off, void *buf, size_t len_bytes)
+{
+	AUTO_CLOSE int fd = -1;
+	struct stat st;
+
+	fd = object_open(d->root, key, 0, &st);
+	if (fd < 0)
+		return fd;
+	return path_pread_full(fd, buf, len_bytes, (off_t)off);
+}
+
+/* Does the name still lead to the file we hold?  1, 0 or -errno. */
+static int is_still(int parent, const char *name, const struct stat *held)
+{
+	struct stat st;
+
+	if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	return st.st_ino == held->st_ino && st.st_dev == held->st_dev;
+}
+
+static int drop_once(int parent, const char *name, const char *attempt)
+{
+	char found[STORE_ATTEMPT_MAX];
+	AUTO_CLOSE int fd = -1;
+	struct stat st;
+	int r;
+
+	fd = object_open(parent, name, 0, &st);
+	if (fd < 0)
+		return fd;
+	do {
+		r = flock(fd, LOCK_EX);
+	} while (r < 0 && errno == EINTR);
+	if (r < 0)
+		return -errno;
+	r = is_still(parent, name, &st);
+	if (r <= 0)
+		return r < 0 ? r : -EAGAIN;
+	r = read_attempt(fd, found);
+	if (r < 0)
+		return r;
+	if (attempt && strcmp(found, attempt) != 0)
+		return -ESTALE;
+	return unlinkat(parent, name, 0) < 0 ? -errno : 0;
+}
+
+int dir_drop(struct dir *d, const char *key, const char *attempt)
+{
+	char parent[STORE_KEY_MAX];
+	const char *name = dir_split(key, parent);
+	AUTO_CLOSE int fd = -1;
+	int r;
+
+	fd = path_open(d->root, parent, O_RDONLY | O_DIRECTORY, 0);
+	if (fd == -ENOTDIR || fd == -ENAMETOOLONG)
+		return -ENOENT;
+	if (fd < 0)
+		return fd;
+	do {
+		r = drop_once(fd, name, attempt);
+	} while (r == -EAGAIN);
+	return r < 0 ? r : dir_prune(d, fd, parent);
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The RADOS store, inside.
+ *
+ *	store_rados.c       its face: URL, open, close, health, listing
+ *	store_rados_conn.c  the connection: made, watched and made again by one thread
+ *	store_rados_op.c    operations: built, sent, answered, timed out
+ */
+#ifndef EBB_BACKEND_STORE_RADOS_H
+#define EBB_BACKEND_STORE_RADOS_H
+
+#include <pthread.h>
+#include <rados/librados.h>
+
+#include "backend/store_ops.h"
+
+#define RADOS_NAME_MAX 2048 /* osd_max_object_name_len */
+
+struct rop;
+
+struct rop_list {
+	struct rop *head;
+	struct rop *tail;
+};
+
+/*
+ * ready:    cluster and io are there: operations are sent
+ * !ready:   operations wait in `queued`, each until its deadline
+ *
+ * io stays valid while io_users is not 0.  Whoever is a user took the count under
+ * the lock while ready was true (or holds a sent operation, which is one).
+ */
+struct rstore {
+	struct store base;
+
+	/* constant after start */
+	char *pool;  /* owned */
+	char *space; /* owned; the namespace, "" is the default one */
+	char *conf;  /* owned; NULL: Ceph's own places */
+	char *id;    /* owned; "admin" is client.admin */
+	pthread_t conn_thread;
+	pthread_t timer_thread;
+
+	/* protected by lock */
+	struct lock lock;	/* LOCK_RANK_STORE */
+	struct cond conn_wake;	/* io_users or flying went down, again, closing */
+	struct cond timer_wake; /* an operation came while it slept for ever, closing */
+	struct cond ready_wake; /* ready, for listings */
+	bool ready;
+	bool again; /* this connection is of no use any more: make another */
+	bool closing;
+	bool drained; /* closing, and nothing is flying: the timer may go */
+	rados_t cluster;
+	rados_ioctx_t io;
+	unsigned io_users;
+	unsigned flying; /* operations whose callback has not returned */
+	struct rop_list queued;
+	struct rop_list sent;
+	unsigned n_sent;
+	uint64_t sent_bytes;
+	int64_t timer_ms; /* when the timer wakes up; INT64_MAX: never */
+	uint64_t total_bytes;
+	uint64_t free_bytes;
+
+	/* owned by the connection's thread and the callbacks of its probes, by `probe` */
+	_Atomic bool probe_stat;
+	_Atomic bool probe_put;
+	struct store_stat probe_found;
+	char probe_key[64];
+};
+
+/* ---- store_rados_op.c --------------------------------------------------- */
+
+void rstore_put(struct store *s, const char *key, const void *data, size_t len_bytes,
+	       const struct store_attrs *attrs, store_cb cb, void *arg);
+void rstore_verify(struct store *s, const char *key, struct store_stat *stat, store_cb cb,
+		  void *arg);
+void rstore_look(struct store *s, const char *key, struct store_stat *stat, store_cb cb, void *arg);
+void rstore_get(struct store *s, const char *key, uint64_t off, void *buf, size_t len_bytes,
+	       store_read_cb cb, void *arg);
+void rstore_drop(struct store *s, const char *key, const char *attempt, store_cb cb, void *arg);
+
+/* Sends what is queued, as far as the window is open.  Any thread. */
+void rstore_pump(struct rstore *s);
+/* The thread that times operations out. */
+void *rstore_timer_main(void *arg);
+
+/* ---- store_rados_conn.c ------------------------------------------------- */
+
+/* The thread that connects. */
+void *rstore_conn_main(void *arg);
+/* This connection is of no use any more; why is the health's sentence.  Any thread. */
+void rstore_connect_again(struct rstore *s, const char *why);
+/* Waits until deadline_ms for a connection and becomes a user of it. */
+bool rstore_use_io(struct rstore *s, int64_t deadline_ms, rados_ioctx_t *ret);
+void rstore_unuse_io(struct rstore *s);
+/* Librados' and the OSDs' errors in the words of store.h, logged where they become -EIO. */
+int rstore_error(struct rstore *s, enum store_op op, const char *key, int r);
+
+#endif

@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The connection to Ceph.
+ *
+ *	connecting --+-- error: say what to do, wait (0.5 s doubling to 15 s) --+
+ *	   ^         |                                                          |
+ *	   |         +--> ready: operations are sent, a probe every 5 s         |
+ *	   |                 |                                                  |
+ *	   +-----------------+ the pool is gone, we are blocklisted             |
+ *	   +--------------------------------------------------------------------+
+ *
+ * One thread does all of it, because librados waits here: for monitors, maps and
+ * statistics, never longer than the times set in configure().  Once ready, librados
+ * itself finds its way back to monitors and OSDs that went away.
+ */
+#include "backend/store_rados.h"
+
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/log.h"
+
+#define PROBE_MS 5000
+#define BACKOFF_MIN_MS 500
+#define BACKOFF_MAX_MS 15000
+#define CONNECT_MAX_S 10
+
+static int64_t timeout_s(const struct rstore *s)
+{
+	return (s->base.timeout_ms + 999) / 1000;
+}
+
+static int64_t connect_s(const struct rstore *s)
+{
+	return timeout_s(s) < CONNECT_MAX_S ? timeout_s(s) : CONNECT_MAX_S;
+}
+
+/* ---- connecting --------------------------------------------------------- */
+
+static const char *conf_name(const struct rstore *s)
+{
+	return s->conf ? s->conf : "ceph.conf";
+}
+
+static int configure(struct rstore *s, rados_t cluster)
+{
+	const char *name = s->base.name;
+	char connect[24], op[24];
+	int r;
+
+	r = rados_conf_read_file(cluster, s->conf);
+	if (r < 0) {
+		store_set_trouble(&s->base, STORE_DOWN,
+				  "store '%.60s': cannot read '%.80s': %s: name Ceph's configuration with conf= in the store's URL",
+				  name, s->conf ? s->conf : "/etc/ceph/ceph.conf",
+				  strerrordesc_np(-r));
+		return r;
+	}
+	snprintf(connect, sizeof(connect), "%lld", (long long)connect_s(s));
+	/* Later than the timer of store_rados_op.c, which is exact. */
+	snprintf(op, sizeof(op), "%lld", (long long)timeout_s(s) + 2);
+	if (rados_conf_set(cluster, "client_mount_timeout", connect) < 0 ||
+	    rados_conf_set(cluster, "rados_mon_op_timeout", connect) < 0 ||
+	    rados_conf_set(cluster, "rados_osd_op_timeout", op) < 0) {
+		store_set_trouble(&s->base, STORE_DOWN,
+				  "store '%.60s': this librados has no timeouts", name);
+		return -EINVAL;
+	}
+	/* It would write to our stderr; what matters comes back as an error. */
+	rados_conf_set(cluster, "log_to_stderr", "false");
+	rados_conf_set(cluster, "err_to_stderr", "false");
+	return 0;
+}
+
+static void explain(struct rstore *s, int r)
+{
+	const char *name = s->base.name, *conf = conf_name(s);
+
+	switch (r) {
+	case -ENOENT:
+		store_set_trouble(&s->base, STORE_DOWN,
+				  "store '%.60s': no monitors or no key for client.%.40s: see mon_host and keyring in '%.80s'",
+				  name, s->id, conf);
+		break;
+	case -EACCES:
+	case -EPERM:
+		store_set_trouble(&s->base, STORE_DOWN,
+				  "store '%.60s': the monitors refuse client.%.40s: compare its key with `ceph auth get client.%.40s`",
+				  name, s->id, s->id);
+		break;
+	case -ETIMEDOUT:
+		store_set_trouble(&s->base, STORE_DOWN,
+				  "store '%.60s': no monitor answers within %lld s: see `ceph -s`, the network, and mon_host in '%.80s'",
+				  name, (long long)connect_s(s), conf);
+		break;
+	default:
+		store_set_trouble(&s->base, STORE_DOWN, "store '%.60s': cannot connect to Ceph: %s",
+				  name, strerrordesc_np(-r));
+		break;
+	}
+}
+
+static int open_pool(struct rstore *s, rados_t cluster, rados_ioctx_t *ret)
+{
+	rados_ioctx_t io;
+	int r = rados_ioctx_create(cluster, s->pool, &io);
+
+	if (r == -ENOENT)
+		store_set_trouble(&s->base, STORE_DOWN,
+				  "store '%.60s': there is no pool '%.60s': make it with `ceph osd pool create %.60s`",
+				  s->base.name, s->pool, s->pool);
+	else if (r < 0)
+		explain(s, r);
+	if (r < 0)
+		return r;
+	rados_ioctx_set_namespace(io, s->space);
+	*ret = io;
+	return 0;
+}
+
+/* Waits for monitors, up to twice connect_s(). */
+static int connect_once(struct rstore *s, rados_t *ret, rados_ioctx_t *ret_io)
+{
+	AUTO_FREE char *user = NULL;
+	rados_t cluster;
+	int r;
+
+	if (asprintf(&user, "client.%s", s->id) < 0) {
+		user = NULL;
+		return -ENOMEM;
+	}
+	r = rados_create2(&cluster, "ceph", user, 0);
+	if (r < 0) {
+		explain(s, r);
+		return r;
+	}
+	r = configure(s, cluster);
+	if (r == 0) {
+		r = rados_connect(cluster);
+		if (r < 0)
+			explain(s, r);
+	}
+	if (r == 0)
+		r = open_pool(s, cluster, ret_io);
+	if (r < 0) {
+		rados_shutdown(cluster);
+		return r;
+	}
+	*ret = cluster;
+	return 0;
+}
+
+static void disconnect(rados_t cluster, rados_ioctx_t io)
+{
+	rados_ioctx_destroy(io);
+	rados_shutdown(cluster);
+}
+
+/* ---- probes ------------------------------------------------------------- */
+
+/* The number at a path of names, 0 when it is not there. */
+static uint64_t json_number(struct json_object *o, const char *a, const char *b)
+{
+	struct json_object *x;
+
+	if (json_object_object_get_ex(o, a, &x) && json_object_object_get_ex(x, b, &x))
+		return json_object_get_uint64(x);
+	return 0;
+}
+
+/* What `ceph df` says of our pool: max_avail counts replicas and the fullest OSD. */
+static void parse_df(struct rstore *s, const char *pool, struct json_object *df)
+{
+	struct json_object *pools, *p, *name;
+	uint64_t used, room, quota;
+
+	if (!json_object_object_get_ex(df, "pools", &pools) ||
+	    !json_object_is_type(pools, json_type_array))
+		return;
+	for (size_t i = 0; i < json_object_array_length(pools); i++) {
+		p = json_object_array_get_idx(pools, i);
+		if (!json_object_object_get_ex(p, "name", &name) ||
+		    strcmp(json_object_get_string(name), pool) != 0)
+			continue;
+		used = json_number(p, "stats", "stored");
+		room = json_number(p, "stats", "max_avail");
+		quota = json_number(p, "stats", "quota_bytes");
+		if (quota && quota < used + room)
+			room = quota > used ? quota - used : 0;
+		lock_take(&s->lock);
+		s->total_bytes = used + room;
+		s->free_bytes = room;
+		lock_drop(&s->lock);
+	}
+}
+
+/* Without the right to ask (mon 'allow r') the bytes stay unknown. */
+static void probe_space(struct rstore *s, rados_t cluster)
+{
+	const char *cmd = "{\"prefix\": \"df\", \"detail\": \"detail\", \"format\": \"json\"}";
+	char *out = NULL, *status = NULL;
+	size_t out_len = 0, status_len = 0;
+	struct json_tokener *tok;
+	struct json_object *df;
+
+	if (rados_mon_command(cluster, &cmd, 1, "", 0, &out, &out_len, &status, &status_len) == 0) {
+		tok = json_tokener_new();
+		df = tok ? json_tokener_parse_ex(tok, out, (int)out_len) : NULL;
+		if (df)
+			parse_df(s, s->pool, df);
+		json_object_put(df);
+		if (tok)
+			json_tokener_free(tok);
+	}
+	rados_buffer_free(out);
+	rados_buffer_free(status);
+}
+
+static void on_stat_probe(void *arg, int result)
+{
+	struct rstore *s = arg;
+
+	(void)result; /* store_note() has heard it */
+	s->probe_stat = false;
+}
+
+static void on_probe_dropped(void *arg, int result)
+{
+	struct rstore *s = arg;
+
+	(void)result;
+	s->probe_put = false;
+}
+
+/* Room again: what proved it goes. */
+static void on_put_probe(void *arg, int result)
+{
+	struct rstore *s = arg;
+
+	if (result < 0 && result != -ETIMEDOUT)
+		s->probe_put = false;
+	else
+		rstore_drop(&s->base, s->probe_key, NULL, on_probe_dropped, s);
+}
+
+/* They go the way of all operations, so what they meet is what all would meet. */
+static void probe_io(struct rstore *s)
+{
+	static const struct store_attrs attrs = { .attempt = "probe" };
+
+	if (!s->probe_stat) {
+		s->probe_stat = true;
+		rstore_look(&s->base, ".ebb/volume", &s->probe_found, on_stat_probe, s);
+	}
+	/* Only a write can tell whether a full pool is full still. */
+	if (store_has_trouble(&s->base, STORE_FULL) && !s->probe_put) {
+		s->probe_put = true;
+		snprintf(s->probe_key, sizeof(s->probe_key), ".ebb/probe/%d-%lld", getpid(),
+			 (long long)clock_real_ns());
+		rstore_put(&s->base, s->probe_key, "?", 1, &attrs, on_put_probe, s);
+	}
+}
+
+/* ---- the thread --------------------------------------------------------- */
+
+static void serve(struct rstore *s, rados_t cluster, rados_ioctx_t io)
+{
+	int64_t probe_ms = 0; /* at once */
+
+	lock_take(&s->lock);
+	s->cluster = cluster;
+	s->io = io;
+	s->again = false;
+	s->ready = true;
+	cond_broadcast(&s->ready_wake);
+	lock_drop(&s->lock);
+	store_end_trouble(&s->base, STORE_DOWN);
+	rstore_pump(s);
+
+	lock_take(&s->lock);
+	while (!s->again && !(s->closing && s->flying == 0)) {
+		if (s->closing) {
+			cond_wait(&s->conn_wake, &s->lock);
+			continue;
+		}
+		if (clock_mono_ms() < probe_ms) {
+			cond_wait_until(&s->conn_wake, &s->lock, probe_ms);
+			continue;
+		}
+		lock_drop(&s->lock);
+		probe_io(s);
+		probe_space(s, cluster);
+		probe_ms = clock_mono_ms() + PROBE_MS;
+		lock_take(&s->lock);
+	}
+	s->ready = false;
+	cond_signal(&s->timer_wake);
+	while (s->io_users > 0)
+		cond_wait(&s->conn_wake, &s->lock);
+	s->io = NULL;
+	s->cluster = NULL;
+	lock_drop(&s->lock);
+	disconnect(cluster, io);
+}
+
+/* Returns true when the store is closing and nothing is left to do. */
+static bool pause_or_end(struct rstore *s, int64_t pause_ms)
+{
+	int64_t until = clock_mono_ms() + pause_ms;
+	bool end;
+
+	lock_take(&s->lock);
+	while (!s->closing && cond_wait_until(&s->conn_wake, &s->lock, until))
+		;
+	/* The timer answers what is queued: nobody else will. */
+	while (s->closing && s->flying > 0)
+		cond_wait(&s->conn_wake, &s->lock);
+	end = s->closing;
+	s->drained = end;
+	cond_signal(&s->timer_wake);
+	lock_drop(&s->lock);
+	return end;
+}
+
+void *rstore_conn_main(void *arg)
+{
+	struct rstore *s = arg;
+	int64_t pause_ms = BACKOFF_MIN_MS;
+	rados_ioctx_t io = NULL;
+	rados_t cluster = NULL;
+
+	for (;;) {
+		if (connect_once(s, &cluster, &io) == 0) {
+			pause_ms = BACKOFF_MIN_MS;
+			serve(s, cluster, io);
+		}
+		if (pause_or_end(s, pause_ms))
+			return NULL;
+		pause_ms = 2 * pause_ms < BACKOFF_MAX_MS ? 2 * pause_ms : BACKOFF_MAX_MS;
+	}
+}
+
+void rstore_connect_again(struct rstore *s, const char *why)
+{
+	bool first;
+
+	lock_take(&s->lock);
+	first = s->ready && !s->again;
+	if (s->ready)
+		s->again = true;
+	s->ready = false;
+	cond_signal(&s->conn_wake);
+	lock_drop(&s->lock);
+	if (first)
+		store_set_trouble(&s->base, STORE_DOWN, "store '%.60s': %s", s->base.name, why);
+}
+
+bool rstore_use_io(struct rstore *s, int64_t deadline_ms, rados_ioctx_t *ret)
+{
+	bool in_time = true;
+
+	lock_take(&s->lock);
+	while (!s->ready && in_time)
+		in_time = cond_wait_until(&s->ready_wake, &s->lock, deadline_ms);
+	in_time = s->ready;
+	if (in_time) {
+		s->io_users++;
+		*ret = s->io;
+	}
+	lock_drop(&s->lock);
+	return in_time;
+}
+
+void rstore_unuse_io(struct rstore *s)
+{
+	lock_take(&s->lock);
+	s->io_users--;
+	cond_signal(&s->conn_wake);
+	lock_drop(&s->lock);
+}
+
+/* ---- errors ------------------------------------------------------------- */
+
+/* Is our pool in the map?  Looks at what librados has: no waiting, so right in a callback. */
+static bool pool_is_there(struct rstore *s)
+{
+	char name[8];
+
+	return rados_ioctx_get_pool_name(s->io, name, sizeof(name)) != -ENOENT;
+}
+
+int rstore_error(struct rstore *s, enum store_op op, const char *key, int r)
+{
+	switch (r) {
+	case -EEXIST:
+	case -ENOSPC:
+	case -EDQUOT:
+	case -ETIMEDOUT:
+	case -ENOMEM:
+	case -EACCES:
+		return r;
+	case -EPERM:
+		return -EACCES;
+	case -ENAMETOOLONG:
+		return op == STORE_PUT ? r : -ENOENT;
+	case -EMSGSIZE:
+	case -EFBIG:
+		if (op == STORE_PUT)
+			return -EFBIG;
+		break;
+	case -ENOENT:
+		if (!pool_is_there(s)) {
+			rstore_connect_again(s, "its pool was removed");
+			return -EIO;
+		}
+		if (op != STORE_PUT)
+			return r;
+		break;
+	case -ESHUTDOWN:
+		rstore_connect_again(s, "Ceph has blocklisted this client: connecting anew");
+		return -EIO;
+	default:
+		break;
+	}
+	store_log_failure(&s->base, op, key, r, NULL);
+	return -EIO;
+}

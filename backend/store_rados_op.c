@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Operations on RADOS objects.
+ *
+ *	submit -> queued --pump--> sent -> librados -> on_complete -> answer -> cb
+ *	             |               |                      ^
+ *	             +- timer: cb    +- timer: aio_cancel --+
+ *
+ * Each is one RADOS operation, so it happens whole or not at all.  librados blocks
+ * a caller who has too much in flight (1,024 operations, 100 MiB): the window here
+ * is smaller, and what does not fit waits in `queued`, as does everything while
+ * there is no connection.  librados' own timeout (rados_osd_op_timeout) starts when
+ * an operation is sent, and is there in case the timer's cancelling should fail;
+ * that it is set at all also keeps librados from receiving into the buffer of a
+ * read that was given up.
+ *
+ * Callbacks come on librados' threads.  They may send (the window keeps them from
+ * blocking) and must not use its waiting functions.
+ */
+#include "backend/store_rados.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "lib/text.h"
+
+#define WINDOW_OPS 256
+#define WINDOW_BYTES (64ULL << 20)
+#define READ_MAX (1U << 30) /* results are int */
+#define CANCEL_RETRY_MS 20
+
+#define XATTR_ATTEMPT "ebb.attempt"
+#define XATTR_PATH "ebb.path"
+#define XATTR_CRC32C "ebb.crc32c"
+#define XATTR_SIZE "ebb.size"
+
+struct rop {
+	struct rop *next, *prev; /* in queued or in sent */
+	struct rstore *s;	 /* borrowed */
+	int64_t deadline_ms;
+
+	/* protected by s->lock */
+	unsigned refs;	/* the callback's, the sender's, the timer's */
+	bool in_flight; /* librados has it */
+	bool expired;	/* the timer cancelled it */
+
+	rados_completion_t done; /* owned */
+	rados_xattrs_iter_t xattrs; /* owned; NULL or from a read operation */
+	uint64_t found_size;
+	int xattrs_r, checksum_r;
+	uint32_t checksum[2]; /* how many follow (0 or 1), the checksum; little-endian */
+
+	enum store_op op;
+	const char *key; /* from here on: borrowed until cb */
+	const void *data;
+	void *buf;
+	size_t len_bytes;
+	uint64_t off;
+	const struct store_attrs *attrs;
+	const char *attempt;
+	struct store_stat *stat;
+	store_cb cb;
+	store_read_cb read_cb;
+	void *arg;
+};
+
+/* ---- lists -------------------------------------------------------------- */
+
+static void list_append(struct rop_list *l, struct rop *o)
+{
+	o->next = NULL;
+	o->prev = l->tail;
+	if (l->tail)
+		l->tail->next = o;
+	else
+		l->head = o;
+	l->tail = o;
+}
+
+static void list_remove(struct rop_list *l, struct rop *o)
+{
+	if (o->prev)
+		o->prev->next = o->next;
+	else
+		l->head = o->next;
+	if (o->next)
+		o->next->prev = o->prev;
+	else
+		l->tail = o->prev;
+}
+
+static void rop_free(struct rop *o)
+{
+	if (o->xattrs)
+		rados_getxattrs_end(o->xattrs);
+	if (o->done)
+		rados_aio_release(o->done);
+	free(o);
+}
+
+/* Every reference is also a user of io: what librados made is freed before its end. */
+static void put_ref(struct rop *o, bool flown)
+{
+	struct rstore *s = o->s;
+	bool last;
+
+	lock_take(&s->lock);
+	last = --o->refs == 0;
+	lock_drop(&s->lock);
+	if (last)
+		rop_free(o);
+	lock_take(&s->lock);
+	s->io_users--;
+	s->flying -= flown;
+	cond_signal(&s->conn_wake);
+	lock_drop(&s->lock);
+}
+
+/* ---- answers ------------------------------------------------------------ */
+
+/* Runs cb.  Afterwards only o's own memory is ours, and s only until flying goes down. */
+static void answer(struct rop *o, int64_t result)
+{
+	store_note(&o->s->base, o->op, result, o->len_bytes);
+	if (o->op == STORE_GET)
+		o->read_cb(o->arg, result);
+	else
+		o->cb(o->arg, (int)result);
+}
+
+static void read_attempt(struct rop *o, char ret[STORE_ATTEMPT_MAX])
+{
+	const char *name, *value;
+	size_t len;
+
+	ret[0] = '\0';
+	while (rados_getxattrs_next(o->xattrs, &name, &value, &len) == 0 && name) {
+		if (strcmp(name, XATTR_ATTEMPT) != 0 || len >= STORE_ATTEMPT_MAX)
+			continue;
+		memcpy(ret, value, len);
+		ret[len] = '\0';
+	}
+}
+
+static int fill_stat(struct rop *o)
+{
+	int r = o->xattrs_r < 0 ? o->xattrs_r : o->checksum_r;
+
+	if (r < 0)
+		return r;
+	o->stat->size = o->found_size;
+	o->stat->crc32c = 0;
+	/* No chunk means an empty object.  Ceph leaves out the final inversion. */
+	if (o->op == STORE_VERIFY && o->checksum[0] != 0)
+		o->stat->crc32c = ~le32toh(o->checksum[1]);
+	read_attempt(o, o->stat->attempt);
+	return 0;
+}
+
+static int64_t translate(struct rop *o, int r, bool expired)
+{
+	if (r == -ECANCELED && expired)
+		return -ETIMEDOUT;
+	if (r == -ECANCELED && o->op == STORE_DROP)
+		return -ESTALE;
+	if (r >= 0 && (o->op == STORE_VERIFY || o->op == STORE_STAT))
+		r = fill_stat(o);
+	if (o->op == STORE_GET && r >= 0)
+		return o->len_bytes ? r : 0;
+	return r < 0 ? rstore_error(o->s, o->op, o->key, r) : 0;
+}
+
+/* Of an operation that was sent. */
+static void finish(struct rop *o, int r)
+{
+	struct rstore *s = o->s;
+	bool expired;
+
+	lock_take(&s->lock);
+	list_remove(&s->sent, o);
+	s->n_sent--;
+	s->sent_bytes -= o->len_bytes;
+	expired = o->expired;
+	lock_drop(&s->lock);
+
+	answer(o, translate(o, r, expired));
+	rstore_pump(s);
+	put_ref(o, true);
+}
+
+static void on_complete(rados_completion_t done, void *arg)
+{
+	finish(arg, rados_aio_get_return_value(done));
+}
+
+/* ---- sending ------------------------------------------------------------ */
+
+static int send_put(struct rop *o, rados_ioctx_t io)
+{
+	rados_write_op_t w = rados_create_write_op();
+	char crc[16], size[24];
+	int r;
+
+	snprintf(crc, sizeof(crc), "%08x", o->attrs->crc32c);
+	snprintf(size, sizeof(size), "%zu", o->len_bytes);
+	rados_write_op_create(w, LIBRADOS_CREATE_EXCLUSIVE, NULL);
+	rados_write_op_set_alloc_hint2(w, o->len_bytes, o->len_bytes,
+				       LIBRADOS_ALLOC_HINT_FLAG_IMMUTABLE |
+					       LIBRADOS_ALLOC_HINT_FLAG_SEQUENTIAL_WRITE);
+	rados_write_op_write_full(w, o->data, o->len_bytes);
+	rados_write_op_setxattr(w, XATTR_ATTEMPT, o->attrs->attempt, strlen(o->attrs->attempt));
+	rados_write_op_setxattr(w, XATTR_CRC32C, crc, strlen(crc));
+	rados_write_op_setxattr(w, XATTR_SIZE, size, strlen(size));
+	if (o->attrs->path)
+		rados_write_op_setxattr(w, XATTR_PATH, o->attrs->path, strlen(o->attrs->path));
+	/* FULL_TRY: a full pool answers, instead of letting us wait in silence. */
+	r = rados_aio_write_op_operate(w, io, o->done, o->key, NULL,
+				       LIBRADOS_OPERATION_FULL_TRY);
+	rados_release_write_op(w);
+	return r;
+}
+
+static int send_drop(struct rop *o, rados_ioctx_t io)
+{
+	rados_write_op_t w = rados_create_write_op();
+	int r;
+
+	rados_write_op_assert_exists(w);
+	if (o->attempt)
+		rados_write_op_cmpxattr(w, XATTR_ATTEMPT, LIBRADOS_CMPXATTR_OP_EQ, o->attempt,
+					strlen(o->attempt));
+	rados_write_op_remove(w);
+	r = rados_aio_write_op_operate(w, io, o->done, o->key, NULL,
+				       LIBRADOS_OPERATION_FULL_TRY);
+	rados_release_write_op(w);
+	return r;
+}
+
+/* stat, and verify: the checksum is of the bytes the OSD reads from its disk now. */
+static int send_look(struct rop *o, rados_ioctx_t io)
+{
+	static const char seed[4] = "\xff\xff\xff\xff";
+	rados_read_op_t q = rados_create_read_op();
+	int r;
+
+	rados_read_op_stat(q, &o->found_size, NULL, NULL);
+	rados_read_op_getxattrs(q, &o->xattrs, &o->xattrs_r);
+	if (o->op == STORE_VERIFY)
+		rados_read_op_checksum(q, LIBRADOS_CHECKSUM_TYPE_CRC32C, seed, sizeof(seed), 0, 0,
+				       0, (char *)o->checksum, sizeof(o->checksum),
+				       &o->checksum_r);
+	r = rados_aio_read_op_operate(q, io, o->done, o->key, 0);
+	rados_release_read_op(q);
+	return r;
+}
+
+/* To RADOS a read of no bytes is a read of all: ask whether it is there instead. */
+static int send_get(struct rop *o, rados_ioctx_t io)
+{
+	size_t n = o->len_bytes < READ_MAX ? o->len_bytes : READ_MAX;
+
+	if (n == 0)
+		return rados_aio_stat(io, o->key, o->done, &o->found_size, NULL);
+	return rados_aio_read(io, o->key, o->done, o->buf, n, o->off);
+}
+
+/* Once librados has it, the callback may run, and even be done, before this returns. */
+static void send_op(struct rop *o, rados_ioctx_t io)
+{
+	struct rstore *s = o->s;
+	int r;
+
+	r = rados_aio_create_completion2(o, on_complete, &o->done);
+	if (r == 0 && o->op == STORE_PUT)
+		r = send_put(o, io);
+	else if (r == 0 && o->op == STORE_DROP)
+		r = send_drop(o, io);
+	else if (r == 0 && o->op == STORE_GET)
+		r = send_get(o, io);
+	else if (r == 0)
+		r = send_look(o, io);
+	if (r < 0)
+		finish(o, r);
+	lock_take(&s->lock);
+	o->in_flight = r == 0;
+	lock_drop(&s->lock);
+	put_ref(o, false);
+}
+
+static struct rop *next_to_send_locked(struct rstore *s) REQUIRES(s->lock);
+
+static struct rop *next_to_send_locked(struct rstore *s)
+{
+	struct rop *o = s->queued.head;
+
+	if (!o || !s->ready)
+		return NULL;
+	/* One that is larger than the window goes alone. */
+	if (s->n_sent > 0 &&
+	    (s->n_sent >= WINDOW_OPS || s->sent_bytes + o->len_bytes > WINDOW_BYTES))
+		return NULL;
+	list_remove(&s->queued, o);
+	list_append(&s->sent, o);
+	s->n_sent++;
+	s->sent_bytes += o->len_bytes;
+	o->refs = 2; /* the callback's and the sender's */
+	s->io_users += 2;
+	return o;
+}
+
+void rstore_pump(struct rstore *s)
+{
+	struct rop *o;
+
+	lock_take(&s->lock);
+	while ((o = next_to_send_locked(s))) {
+		rados_ioctx_t io = s->io;
+
+		lock_drop(&s->lock);
+		send_op(o, io);
+		lock_take(&s->lock);
+	}
+	lock_drop(&s->lock);
+}
+
+/* Takes the template; the operation is made here. */
+static void submit(struct store *base, const struct rop *t)
+{
+	struct rstore *s = (struct rstore *)base;
+	struct rop *o = malloc(sizeof(*o));
+
+	if (!o) {
+		if (t->op == STORE_GET)
+			t->read_cb(t->arg, -ENOMEM);
+		else
+			t->cb(t->arg, -ENOMEM);
+		return;
+	}
+	*o = *t;
+	o->s = s;
+	o->deadline_ms = clock_mono_ms() + base->timeout_ms;
+	lock_take(&s->lock);
+	s->flying++;
+	list_append(&s->queued, o);
+	/* All have the same timeout, so who came last is last: the timer need not know of it. */
+	if (s->timer_ms == INT64_MAX)
+		cond_signal(&s->timer_wake);
+	lock_drop(&s->lock);
+	rstore_pump(s);
+}
+
+void rstore_put(struct store *s, const char *key, const void *data, size_t len_bytes,
+	       const struct store_attrs *attrs, store_cb cb, void *arg)
+{
+	int r = 0;
+
+	if (strlen(key) > RADOS_NAME_MAX)
+		r = -ENAMETOOLONG;
+	else if (!text_is_utf8(key, strlen(key)))
+		r = -EINVAL;
+	if (r < 0)
+		cb(arg, r);
+	else
+		submit(s, &(struct rop){ .op = STORE_PUT, .key = key, .data = data,
+					 .len_bytes = len_bytes, .attrs = attrs, .cb = cb,
+					 .arg = arg });
+}
+
+void rstore_verify(struct store *s, const char *key, struct store_stat *stat, store_cb cb,
+		  void *arg)
+{
+	submit(s, &(struct rop){ .op = STORE_VERIFY, .key = key, .stat = stat, .cb = cb,
+				 .arg = arg });
+}
+
+void rstore_look(struct store *s, const char *key, struct store_stat *stat, store_cb cb, void *arg)
+{
+	submit(s, &(struct rop){ .op = STORE_STAT, .key = key, .stat = stat, .cb = cb,
+				 .arg = arg });
+}
+
+void rstore_get(struct store *s, const char *key, uint64_t off, void *buf, size_t len_bytes,
+	       store_read_cb cb, void *arg)
+{
+	submit(s, &(struct rop){ .op = STORE_GET, .key = key, .off = off, .buf = buf,
+				 .len_bytes = len_bytes, .read_cb = cb, .arg = arg });
+}
+
+void rstore_drop(struct store *s, const char *key, const char *attempt, store_cb cb, void *arg)
+{
+	submit(s, &(struct rop){ .op = STORE_DROP, .key = key, .attempt = attempt, .cb = cb,
+				 .arg = arg });
+}
+
+/* ---- the timer ---------------------------------------------------------- */
+
+static struct rop *take_late_queued_locked(struct rstore *s, int64_t now) REQUIRES(s->lock);
+static struct rop *take_late_sent_locked(struct rstore *s, int64_t now) REQUIRES(s->lock);
+static int64_t next_deadline_locked(struct rstore *s) REQUIRES(s->lock);
+
+/* When the store is closed without a connection nobody will send them: all are late. */
+static struct rop *take_late_queued_locked(struct rstore *s, int64_t now)
+{
+	struct rop *o = s->queued.head;
+
+	if (!o || (o->deadline_ms > now && !(s->closing && !s->ready)))
+		return NULL;
+	list_remove(&s->queued, o);
+	return o;
+}
+
+/* Probes, whose arg is the store itself, are late as soon as it is being closed. */
+static bool is_late(const struct rop *o, int64_t now)
+{
+	return o->deadline_ms <= now || (o->s->closing && o->arg == o->s);
+}
+
+/* Both counts keep what the cancelling needs: the operation and io. */
+static struct rop *take_late_sent_locked(struct rstore *s, int64_t now)
+{
+	for (struct rop *o = s->sent.head; o; o = o->next) {
+		if (o->deadline_ms > now && !s->closing)
+			break;
+		if (o->expired || !o->in_flight || !is_late(o, now))
+			continue;
+		o->expired = true;
+		o->refs++;
+		s->io_users++;
+		return o;
+	}
+	return NULL;
+}
+
+static int64_t next_deadline_locked(struct rstore *s)
+{
+	int64_t at = s->queued.head ? s->queued.head->deadline_ms : INT64_MAX;
+	int64_t soon = clock_mono_ms() + CANCEL_RETRY_MS;
+	struct rop *o = s->sent.head;
+
+	while (o && o->expired)
+		o = o->next;
+	if (o && o->deadline_ms < at)
+		at = o->deadline_ms;
+	/* What is late and not yet in flight is being sent at this moment. */
+	return o && !o->in_flight && at < soon ? soon : at;
+}
+
+static void time_out_queued(struct rop *o)
+{
+	struct rstore *s = o->s;
+
+	answer(o, -ETIMEDOUT);
+	rop_free(o);
+	lock_take(&s->lock);
+	s->flying--;
+	cond_signal(&s->conn_wake);
+	lock_drop(&s->lock);
+}
+
+static void cancel_sent(struct rop *o)
+{
+	rados_aio_cancel(o->s->io, o->done);
+	put_ref(o, false);
+}
+
+void *rstore_timer_main(void *arg)
+{
+	struct rstore *s = arg;
+
+	lock_take(&s->lock);
+	while (!s->drained) {
+		int64_t now = clock_mono_ms();
+		struct rop *queued = take_late_queued_locked(s, now);
+		struct rop *sent = queued ? NULL : take_late_sent_locked(s, now);
+
+		if (queued || sent) {
+			lock_drop(&s->lock);
+			if (queued)
+				time_out_queued(queued);
+			else
+				cancel_sent(sent);
+			lock_take(&s->lock);
+			continue;
+		}
+		s->timer_ms = next_deadline_locked(s);
+		if (s->timer_ms == INT64_MAX)
+			cond_wait(&s->timer_wake, &s->lock);
+		else
+			cond_wait_until(&s->timer_wake, &s->lock, s->timer_ms);
+	}
+	lock_drop(&s->lock);
+	return NULL;
+}

@@ -1,0 +1,767 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The contract of backend/store.h: one suite, run on every store and on the fault
+ * store, without rules, around each.
+ *
+ *	EBB_TEST_RADOS=rados:POOL?conf=FILE   also on that pool, below a prefix of its own
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka wants these first. */
+#include <cmocka.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backend/store.h"
+#include "lib/clock.h"
+#include "lib/crc.h"
+#include "lib/lock.h"
+#include "lib/log.h"
+
+#define TIMEOUT_MS 120000
+
+/* What the suite runs on now; it runs once for each. */
+static struct {
+	const char *url;
+	bool is_dir;  /* keys are paths: a file and a directory exclude each other */
+	bool durable; /* what is closed and opened again is there */
+	char prefix[64];
+	struct store *store;
+} on;
+
+/* ---- helpers ------------------------------------------------------------ */
+
+/* Results of a number of operations in flight. */
+struct batch {
+	struct lock lock;
+	struct cond cond;
+	unsigned left;
+	unsigned ok;
+	unsigned taken; /* -EEXIST */
+	unsigned other;
+	int last_other;
+};
+
+static void batch_init(struct batch *b, unsigned n)
+{
+	*b = (struct batch){ .left = n };
+	lock_init(&b->lock, LOCK_RANK_LEAF, "test batch");
+	cond_init(&b->cond);
+}
+
+static void batch_done(void *arg, int r)
+{
+	struct batch *b = arg;
+
+	lock_take(&b->lock);
+	if (r == 0) {
+		b->ok++;
+	} else if (r == -EEXIST) {
+		b->taken++;
+	} else {
+		b->other++;
+		b->last_other = r;
+	}
+	b->left--;
+	cond_signal(&b->cond);
+	lock_drop(&b->lock);
+}
+
+static void batch_wait(struct batch *b)
+{
+	int64_t deadline = clock_mono_ms() + TIMEOUT_MS;
+
+	lock_take(&b->lock);
+	while (b->left)
+		assert_true(cond_wait_until(&b->cond, &b->lock, deadline));
+	lock_drop(&b->lock);
+	cond_fini(&b->cond);
+	lock_fini(&b->lock);
+}
+
+/* A key of this run; static, four may be in use at a time. */
+static const char *key(const char *name)
+{
+	static char keys[4][STORE_KEY_MAX];
+	static unsigned next;
+	char *k = keys[next++ % 4];
+
+	snprintf(k, STORE_KEY_MAX, "%s/%s", on.prefix, name);
+	return k;
+}
+
+static int put_as(const char *k, const char *attempt, const void *data, size_t n)
+{
+	struct store_attrs attrs = { .attempt = attempt, .path = k, .crc32c = crc32c(0, data, n) };
+
+	return store_put_wait(on.store, k, data, n, &attrs);
+}
+
+static int put(const char *k, const char *text)
+{
+	return put_as(k, "node/1", text, strlen(text));
+}
+
+static void assert_content(const char *k, const void *want, size_t n)
+{
+	size_t len;
+	void *got;
+
+	assert_int_equal(store_get_all_wait(on.store, k, n, &got, &len), 0);
+	assert_int_equal(len, n);
+	assert_memory_equal(got, want, n);
+	free(got);
+}
+
+static int open_now(void **state)
+{
+	char err[256] = "";
+	int r = store_open(on.url, TIMEOUT_MS, &on.store, err, sizeof(err));
+
+	(void)state;
+	if (r < 0)
+		print_error("cannot open '%s': %s (%s)\n", on.url, err, strerror(-r));
+	return r;
+}
+
+static int drop_listed(const char *k, void *arg)
+{
+	(void)arg;
+	return store_drop_wait(on.store, k, NULL);
+}
+
+static int close_now(void **state)
+{
+	(void)state;
+	store_list(on.store, on.prefix, drop_listed, NULL);
+	store_close(on.store);
+	on.store = NULL;
+	return 0;
+}
+
+/* ---- one object --------------------------------------------------------- */
+
+static void test_ranges(void **state)
+{
+	const char *k = key("camera/2024/01/02/03/a_0.jpg");
+	char buf[32];
+
+	(void)state;
+	assert_int_equal(put(k, "0123456789"), 0);
+	assert_int_equal(store_get_wait(on.store, k, 0, buf, 10), 10);
+	assert_memory_equal(buf, "0123456789", 10);
+	assert_int_equal(store_get_wait(on.store, k, 3, buf, 4), 4);
+	assert_memory_equal(buf, "3456", 4);
+	assert_int_equal(store_get_wait(on.store, k, 8, buf, 20), 2);
+	assert_memory_equal(buf, "89", 2);
+	assert_int_equal(store_get_wait(on.store, k, 10, buf, 20), 0);
+	assert_int_equal(store_get_wait(on.store, k, 1ULL << 40, buf, 20), 0);
+	assert_int_equal(store_get_wait(on.store, k, 5, buf, 0), 0);
+	assert_int_equal(store_get_wait(on.store, k, UINT64_MAX, buf, 20), -EINVAL);
+}
+
+static void test_exclusive(void **state)
+{
+	const char *k = key("exclusive");
+	struct store_stat st;
+
+	(void)state;
+	assert_int_equal(put_as(k, "node/1", "first", 5), 0);
+	assert_int_equal(put_as(k, "node/2", "second!", 7), -EEXIST);
+	assert_int_equal(put_as(k, "node/1", "first", 5), -EEXIST);
+	assert_content(k, "first", 5);
+	assert_int_equal(store_stat_wait(on.store, k, &st), 0);
+	assert_string_equal(st.attempt, "node/1");
+}
+
+static void test_attributes(void **state)
+{
+	static const char attempt[] = "123e4567-e89b-42d3-a456-426614174000/18446744073709551615";
+	const char *k = key("attributes");
+	struct store_stat st = { .crc32c = 1 };
+
+	(void)state;
+	assert_true(strlen(attempt) < STORE_ATTEMPT_MAX);
+	assert_int_equal(put_as(k, attempt, "123456789", 9), 0);
+	assert_int_equal(store_stat_wait(on.store, k, &st), 0);
+	assert_int_equal(st.size, 9);
+	assert_int_equal(st.crc32c, 0);
+	assert_string_equal(st.attempt, attempt);
+	st = (struct store_stat){ .size = 0 };
+	assert_int_equal(store_verify_wait(on.store, k, &st), 0);
+	assert_int_equal(st.size, 9);
+	assert_int_equal(st.crc32c, 0xe3069283);
+	assert_string_equal(st.attempt, attempt);
+}
+
+static void test_long_path(void **state)
+{
+	char path[STORE_KEY_MAX];
+	struct store_attrs attrs = { .attempt = "node/1", .path = path };
+	const char *k = key("long path");
+	struct store_stat st;
+
+	(void)state;
+	memset(path, 'p', sizeof(path) - 1);
+	path[sizeof(path) - 1] = '\0';
+	assert_int_equal(store_put_wait(on.store, k, "", 0, &attrs), 0);
+	assert_int_equal(store_stat_wait(on.store, k, &st), 0);
+	assert_string_equal(st.attempt, "node/1");
+	attrs.path = NULL;
+	assert_int_equal(store_put_wait(on.store, key("no path"), "", 0, &attrs), 0);
+}
+
+static void test_empty(void **state)
+{
+	const char *k = key("empty");
+	struct store_stat st;
+	char c;
+
+	(void)state;
+	assert_int_equal(put_as(k, "node/1", "", 0), 0);
+	assert_int_equal(store_verify_wait(on.store, k, &st), 0);
+	assert_int_equal(st.size, 0);
+	assert_int_equal(st.crc32c, 0);
+	assert_int_equal(store_get_wait(on.store, k, 0, &c, 1), 0);
+	assert_content(k, "", 0);
+	assert_int_equal(store_drop_wait(on.store, k, "node/1"), 0);
+	assert_int_equal(store_stat_wait(on.store, k, &st), -ENOENT);
+}
+
+static void test_missing(void **state)
+{
+	static const char *const names[] = { "nothing", "no/such/place", "is/a" };
+	struct store_stat st = { .size = 42 };
+	char buf[8];
+	size_t len;
+	void *all;
+
+	(void)state;
+	assert_int_equal(put(key("is/a/directory/of"), "some stores"), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		const char *k = key(names[i]);
+
+		assert_int_equal(store_get_wait(on.store, k, 0, buf, 8), -ENOENT);
+		assert_int_equal(store_stat_wait(on.store, k, &st), -ENOENT);
+		assert_int_equal(store_verify_wait(on.store, k, &st), -ENOENT);
+		assert_int_equal(store_drop_wait(on.store, k, "node/1"), -ENOENT);
+		assert_int_equal(store_drop_wait(on.store, k, NULL), -ENOENT);
+		assert_int_equal(store_get_all_wait(on.store, k, 8, &all, &len), -ENOENT);
+	}
+	assert_int_equal(st.size, 42);
+}
+
+static void test_drop(void **state)
+{
+	const char *k = key("deep/below/dropped");
+
+	(void)state;
+	assert_int_equal(put(k, "x"), 0);
+	assert_int_equal(store_drop_wait(on.store, k, "node/2"), -ESTALE);
+	assert_int_equal(store_drop_wait(on.store, k, "node/11"), -ESTALE);
+	assert_int_equal(store_drop_wait(on.store, k, "node/"), -ESTALE);
+	assert_int_equal(store_drop_wait(on.store, k, ""), -EINVAL);
+	assert_content(k, "x", 1);
+	assert_int_equal(store_drop_wait(on.store, k, "node/1"), 0);
+	assert_int_equal(store_drop_wait(on.store, k, "node/1"), -ENOENT);
+	assert_int_equal(put_as(k, "node/3", "y", 1), 0);
+	assert_int_equal(store_drop_wait(on.store, k, "node/1"), -ESTALE);
+	assert_int_equal(store_drop_wait(on.store, k, NULL), 0);
+}
+
+static void test_get_all(void **state)
+{
+	const char *k = key("all");
+	size_t len = 7;
+	void *buf = &len;
+
+	(void)state;
+	assert_int_equal(put(k, "12345"), 0);
+	assert_int_equal(store_get_all_wait(on.store, k, 4, &buf, &len), -EFBIG);
+	assert_true(buf == &len && len == 7);
+	assert_content(k, "12345", 5);
+}
+
+static void test_large(void **state)
+{
+	const size_t n = 64U << 20;
+	const char *k = key("large");
+	uint32_t *data = malloc(n);
+	struct store_stat st;
+	char some[100000];
+
+	(void)state;
+	assert_non_null(data);
+	for (uint32_t i = 0, x = 1; i < n / 4; i++)
+		data[i] = x = x * 1664525 + 1013904223;
+	assert_int_equal(put_as(k, "node/1", data, n), 0);
+	assert_int_equal(store_verify_wait(on.store, k, &st), 0);
+	assert_int_equal(st.size, n);
+	assert_int_equal(st.crc32c, crc32c(0, data, n));
+	assert_content(k, data, n);
+	assert_int_equal(store_get_wait(on.store, k, n - 50001, some, sizeof(some)), 50001);
+	assert_memory_equal(some, (char *)data + n - 50001, 50001);
+	assert_int_equal(store_drop_wait(on.store, k, "node/1"), 0);
+	free(data);
+}
+
+/* ---- keys --------------------------------------------------------------- */
+
+static void test_bad_keys(void **state)
+{
+	static const char *const bad[] = { "", "/", "/a", "a/", "a//b", ".", "..", "a/./b",
+					   "a/../b", "../a", "a/.." };
+	char too_long[STORE_KEY_MAX + 1];
+	struct store_stat st;
+	char c;
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_false(store_key_fits(on.store, bad[i]));
+		assert_int_equal(put(bad[i], "x"), -EINVAL);
+		assert_int_equal(store_get_wait(on.store, bad[i], 0, &c, 1), -EINVAL);
+		assert_int_equal(store_stat_wait(on.store, bad[i], &st), -EINVAL);
+		assert_int_equal(store_verify_wait(on.store, bad[i], &st), -EINVAL);
+		assert_int_equal(store_drop_wait(on.store, bad[i], NULL), -EINVAL);
+	}
+	for (unsigned i = 0; i < STORE_KEY_MAX; i++)
+		too_long[i] = i % 100 == 99 ? '/' : 'k';
+	too_long[STORE_KEY_MAX] = '\0';
+	assert_false(store_key_fits(on.store, too_long));
+	assert_int_equal(put(too_long, "x"), -ENAMETOOLONG);
+}
+
+/* A key that fits works; one that does not is refused by put, and names nothing. */
+static void try_key(const char *k)
+{
+	struct store_stat st;
+	char *url;
+	int r;
+
+	if (!store_key_fits(on.store, k)) {
+		r = put(k, "x");
+		assert_true(r == -EINVAL || r == -ENAMETOOLONG);
+		assert_int_equal(store_stat_wait(on.store, k, &st), -ENOENT);
+		return;
+	}
+	assert_int_equal(put(k, k), 0);
+	assert_content(k, k, strlen(k));
+	assert_int_equal(store_verify_wait(on.store, k, &st), 0);
+	assert_int_equal(st.crc32c, crc32c(0, k, strlen(k)));
+	url = store_url(on.store, k);
+	assert_non_null(url);
+	for (const char *p = url; *p; p++)
+		assert_true(*p > ' ' && *p < 0x7f && !strchr("\"<>\\^`{|}", *p));
+	free(url);
+	assert_int_equal(store_drop_wait(on.store, k, "node/1"), 0);
+}
+
+static void test_odd_keys(void **state)
+{
+	static const char *const names[] = {
+		"new\nline", "quote'\"", "back\\slash", "spa ce", "tab\t", "per%cent%2f", "que?ry#frag",
+		"...", ".hidden", "-dash", "~", "\x01\x7f", "gr\xc3\xbc\xc3\x9f", "bad\xff\xfe utf",
+		"cut\xc3", "$(id)", "a=b&c", "user.ebb.attempt", "*[a-z]?", ".ebb", ".ebb/x", "deep/.ebb/o/1",
+	};
+	char name[300];
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		try_key(key(names[i]));
+	for (unsigned n = 254; n <= 257; n++) {
+		memset(name, 'n', n);
+		name[n] = '\0';
+		try_key(key(name));
+	}
+}
+
+static void test_long_keys(void **state)
+{
+	static const unsigned lengths[] = { 2047, 2048, 2049, 4095 };
+	char k[STORE_KEY_MAX];
+
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		int n = snprintf(k, sizeof(k), "%s/", on.prefix);
+
+		for (; n < (int)lengths[i]; n++)
+			k[n] = n % 200 == 199 && n + 1 < (int)lengths[i] ? '/' : 'l';
+		k[n] = '\0';
+		try_key(k);
+	}
+}
+
+static void test_own_keys(void **state)
+{
+	char k[200];
+
+	(void)state;
+	snprintf(k, sizeof(k), ".ebb/test/%s/1", on.prefix);
+	assert_true(store_key_fits(on.store, k));
+	assert_int_equal(put(k, "own"), 0);
+	assert_content(k, "own", 3);
+	assert_int_equal(store_drop_wait(on.store, k, "node/1"), 0);
+}
+
+static void test_taken(void **state)
+{
+	(void)state;
+	assert_int_equal(put(key("taken/file"), "x"), 0);
+	assert_int_equal(put(key("taken/file/below"), "x"), on.is_dir ? -ENOTDIR : 0);
+	assert_int_equal(put(key("taken/file/far/below"), "x"), on.is_dir ? -ENOTDIR : 0);
+	assert_int_equal(put(key("taken/dir/below"), "x"), 0);
+	assert_int_equal(put(key("taken/dir"), "x"), on.is_dir ? -EISDIR : 0);
+	assert_content(key("taken/file"), "x", 1);
+	assert_content(key("taken/dir/below"), "x", 1);
+}
+
+/* ---- many at once ------------------------------------------------------- */
+
+static void test_one_wins(void **state)
+{
+	const char *k = key("race/to/one");
+	char attempts[64][16], data[64][16];
+	struct store_attrs attrs[64];
+	struct store_stat st;
+	struct batch b;
+	unsigned winner;
+
+	(void)state;
+	batch_init(&b, 64);
+	for (unsigned i = 0; i < 64; i++) {
+		snprintf(attempts[i], sizeof(attempts[i]), "node/%u", i);
+		snprintf(data[i], sizeof(data[i]), "data of %u", i);
+		attrs[i] = (struct store_attrs){ .attempt = attempts[i], .path = k,
+						 .crc32c = crc32c(0, data[i], strlen(data[i])) };
+		store_put(on.store, k, data[i], strlen(data[i]), &attrs[i], batch_done, &b);
+	}
+	batch_wait(&b);
+	assert_int_equal(b.ok, 1);
+	assert_int_equal(b.taken, 63);
+	assert_int_equal(store_verify_wait(on.store, k, &st), 0);
+	assert_int_equal(sscanf(st.attempt, "node/%u", &winner), 1);
+	assert_int_equal(st.crc32c, attrs[winner].crc32c);
+	assert_content(k, data[winner], strlen(data[winner]));
+}
+
+static void test_many(void **state)
+{
+	enum { N = 500 };
+	static char keys[N][128];
+	static struct store_attrs attrs[N];
+	static struct store_stat stats[N];
+	struct batch b;
+
+	(void)state;
+	batch_init(&b, N);
+	for (unsigned i = 0; i < N; i++) {
+		snprintf(keys[i], sizeof(keys[i]), "%s/many/%u/%u", on.prefix, i % 7, i);
+		attrs[i] = (struct store_attrs){ .attempt = "node/1", .path = keys[i],
+						 .crc32c = crc32c(0, keys[i], strlen(keys[i])) };
+		store_put(on.store, keys[i], keys[i], strlen(keys[i]), &attrs[i], batch_done, &b);
+	}
+	batch_wait(&b);
+	assert_int_equal(b.ok, N);
+	batch_init(&b, N);
+	for (unsigned i = 0; i < N; i++)
+		store_verify(on.store, keys[i], &stats[i], batch_done, &b);
+	batch_wait(&b);
+	assert_int_equal(b.ok, N);
+	for (unsigned i = 0; i < N; i++)
+		assert_int_equal(stats[i].crc32c, attrs[i].crc32c);
+	batch_init(&b, N);
+	for (unsigned i = 0; i < N; i++)
+		store_drop(on.store, keys[i], "node/1", batch_done, &b);
+	batch_wait(&b);
+	assert_int_equal(b.ok, N);
+}
+
+static void *put_and_drop(void *arg)
+{
+	unsigned me = (unsigned)(uintptr_t)arg;
+	char k[128], attempt[32];
+
+	for (unsigned i = 0; i < 40; i++) {
+		struct store_attrs attrs = { .attempt = attempt };
+		int r;
+
+		/* Half of the threads meet at one key, all in one directory. */
+		snprintf(k, sizeof(k), "%s/churn/a/b/%u", on.prefix, me / 2);
+		snprintf(attempt, sizeof(attempt), "node/%u-%u", me, i);
+		r = store_put_wait(on.store, k, "x", 1, &attrs);
+		if (r == -EEXIST)
+			continue;
+		if (r < 0)
+			return (void *)(intptr_t)r;
+		r = store_drop_wait(on.store, k, attempt);
+		if (r < 0)
+			return (void *)(intptr_t)r;
+	}
+	return NULL;
+}
+
+static int count_key(const char *k, void *arg)
+{
+	(void)k;
+	++*(unsigned *)arg;
+	return 0;
+}
+
+static void test_churn(void **state)
+{
+	pthread_t threads[8];
+	unsigned n = 0;
+	void *r;
+
+	(void)state;
+	for (unsigned i = 0; i < 8; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, put_and_drop,
+						(void *)(uintptr_t)i), 0);
+	for (unsigned i = 0; i < 8; i++) {
+		pthread_join(threads[i], &r);
+		assert_int_equal((intptr_t)r, 0);
+	}
+	assert_int_equal(store_list(on.store, key("churn"), count_key, &n), 0);
+	assert_int_equal(n, 0);
+}
+
+/* ---- listing ------------------------------------------------------------ */
+
+static int remember_key(const char *k, void *arg)
+{
+	strcat(arg, k + strlen(on.prefix) + strlen("/list/"));
+	strcat(arg, ";");
+	return 0;
+}
+
+static int stop_at_two(const char *k, void *arg)
+{
+	(void)k;
+	return ++*(unsigned *)arg == 2 ? 77 : 0;
+}
+
+static void test_list(void **state)
+{
+	static const char *const names[] = { "list/ab/c", "list/ab/d", "list/abe", "list/x", "list/\xc3\xa4" };
+	char seen[512] = "";
+	unsigned n = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(put(key(names[i]), "x"), 0);
+	assert_int_equal(store_list(on.store, key("list/"), count_key, &n), 0);
+	assert_int_equal(n, 5);
+	assert_int_equal(store_list(on.store, key("list/ab"), remember_key, seen), 0);
+	assert_int_equal(strlen(seen), strlen("ab/c;ab/d;abe;"));
+	assert_non_null(strstr(seen, "ab/c;"));
+	assert_non_null(strstr(seen, "ab/d;"));
+	assert_non_null(strstr(seen, "abe;"));
+	seen[0] = '\0';
+	assert_int_equal(store_list(on.store, key("list/ab/"), remember_key, seen), 0);
+	assert_int_equal(strlen(seen), strlen("ab/c;ab/d;"));
+	n = 0;
+	assert_int_equal(store_list(on.store, key("list/ab/c"), count_key, &n), 0);
+	assert_int_equal(n, 1);
+	n = 0;
+	assert_int_equal(store_list(on.store, key("list/nothing/here/"), count_key, &n), 0);
+	assert_int_equal(n, 0);
+	assert_int_equal(store_list(on.store, key("list"), stop_at_two, &n), 77);
+	assert_int_equal(n, 2);
+	/* Dropping from within. */
+	assert_int_equal(store_list(on.store, key("list"), drop_listed, NULL), 0);
+	n = 0;
+	assert_int_equal(store_list(on.store, key("list"), count_key, &n), 0);
+	assert_int_equal(n, 0);
+}
+
+/* ---- receipts ----------------------------------------------------------- */
+
+static void test_prove(void **state)
+{
+	const char *k = key("proven");
+	struct receipt_want want = { .key = k, .attempt = "node/1", .size = 9, .crc32c = 0xe3069283 };
+	struct receipt_want bad;
+	struct receipt *r = NULL;
+
+	(void)state;
+	assert_int_equal(store_prove_wait(on.store, &want, &r), -ENOENT);
+	assert_int_equal(put(k, "123456789"), 0);
+
+	bad = want;
+	bad.size = 8;
+	assert_int_equal(store_prove_wait(on.store, &bad, &r), -EBADMSG);
+	bad = want;
+	bad.crc32c ^= 1;
+	assert_int_equal(store_prove_wait(on.store, &bad, &r), -EBADMSG);
+	bad = want;
+	bad.attempt = "node/2";
+	assert_int_equal(store_prove_wait(on.store, &bad, &r), -ESTALE);
+	bad.attempt = "";
+	assert_int_equal(store_prove_wait(on.store, &bad, &r), -EINVAL);
+	bad = want;
+	bad.key = "";
+	assert_int_equal(store_prove_wait(on.store, &bad, &r), -EINVAL);
+	assert_null(r);
+
+	assert_int_equal(store_prove_wait(on.store, &want, &r), 0);
+	assert_string_equal(receipt_key(r), k);
+	assert_string_equal(receipt_attempt(r), "node/1");
+	assert_int_equal(receipt_size(r), 9);
+	assert_int_equal(receipt_crc32c(r), 0xe3069283);
+	receipt_free(r);
+	receipt_free(NULL);
+}
+
+/* ---- the store ---------------------------------------------------------- */
+
+static void test_health(void **state)
+{
+	struct store_counts before, after;
+	struct store_health h;
+
+	(void)state;
+	assert_int_equal(put(key("healthy"), "12345"), 0);
+	store_health(on.store, &h);
+	assert_true(h.up);
+	assert_string_equal(h.error, "");
+	assert_true(h.free_bytes <= h.total_bytes);
+	assert_true(h.since_ms > 0 && h.since_ms <= clock_mono_ms());
+	if (on.is_dir)
+		assert_true(h.total_bytes > 0);
+
+	store_counts(on.store, &before);
+	assert_int_equal(put(key("counted"), "12345"), 0);
+	assert_int_equal(put(key("counted"), "12345"), -EEXIST);
+	assert_content(key("counted"), "12345", 5);
+	store_counts(on.store, &after);
+	assert_int_equal(after.ops[STORE_PUT] - before.ops[STORE_PUT], 2);
+	assert_int_equal(after.ops[STORE_GET] - before.ops[STORE_GET], 1);
+	assert_int_equal(after.bytes_put - before.bytes_put, 5);
+	assert_int_equal(after.bytes_got - before.bytes_got, 5);
+	assert_int_equal(after.errors, before.errors);
+	assert_int_equal(after.timeouts, before.timeouts);
+	assert_string_not_equal(store_name(on.store), "");
+}
+
+/* Operations in flight when it is closed are done when close returns. */
+static void test_close(void **state)
+{
+	struct store_attrs attrs = { .attempt = "node/1" };
+	char keys[40][128];
+	struct batch b;
+
+	batch_init(&b, 40);
+	for (unsigned i = 0; i < 40; i++) {
+		snprintf(keys[i], sizeof(keys[i]), "%s/closing/%u", on.prefix, i);
+		store_put(on.store, keys[i], "x", 1, &attrs, batch_done, &b);
+	}
+	store_close(on.store);
+	assert_int_equal(b.left, 0);
+	assert_int_equal(b.ok, 40);
+	batch_wait(&b);
+	store_close(NULL);
+
+	assert_int_equal(open_now(state), 0);
+	if (on.durable) {
+		for (unsigned i = 0; i < 40; i++)
+			assert_content(keys[i], "x", 1);
+	}
+}
+
+static const struct CMUnitTest suite[] = {
+	cmocka_unit_test(test_ranges),	   cmocka_unit_test(test_exclusive),
+	cmocka_unit_test(test_attributes), cmocka_unit_test(test_long_path),
+	cmocka_unit_test(test_empty),	   cmocka_unit_test(test_missing),
+	cmocka_unit_test(test_drop),	   cmocka_unit_test(test_get_all),
+	cmocka_unit_test(test_large),	   cmocka_unit_test(test_bad_keys),
+	cmocka_unit_test(test_odd_keys),   cmocka_unit_test(test_long_keys),
+	cmocka_unit_test(test_own_keys),   cmocka_unit_test(test_taken),
+	cmocka_unit_test(test_one_wins),   cmocka_unit_test(test_many),
+	cmocka_unit_test(test_churn),	   cmocka_unit_test(test_list),
+	cmocka_unit_test(test_prove),	   cmocka_unit_test(test_health),
+	cmocka_unit_test(test_close),
+};
+
+/* Each once bare and once inside a fault store whose rules file does not exist. */
+static int run_on(const char *url, bool is_dir, bool durable)
+{
+	char *wrapped;
+	int failed;
+
+	on.url = url;
+	on.is_dir = is_dir;
+	on.durable = durable;
+	snprintf(on.prefix, sizeof(on.prefix), "t_store-%d", getpid());
+	failed = cmocka_run_group_tests_name(url, suite, open_now, close_now);
+
+	if (asprintf(&wrapped, "fault:/nonexistent/rules:%s", url) < 0)
+		abort();
+	on.url = wrapped;
+	failed += cmocka_run_group_tests_name(wrapped, suite, open_now, close_now);
+	free(wrapped);
+	return failed;
+}
+
+/* ---- opening ------------------------------------------------------------ */
+
+static void test_urls(void **state)
+{
+	static const struct {
+		const char *url;
+		int r;
+	} bad[] = {
+		{ "", -EINVAL },	    { "nonsense", -EINVAL },	{ "ftp://x", -EINVAL },
+		{ "dir", -EINVAL },	    { "dir:", -EINVAL },	{ "dir:relative", -EINVAL },
+		{ "dir:/", -EINVAL },	    { "dir:/nonexistent", -ENOENT },
+		{ "dir:/dev/null", -ENOTDIR }, { "mem:a/b", -EINVAL },  { "fault:", -EINVAL },
+		{ "fault:/x", -EINVAL },    { "fault:/x:nonsense", -EINVAL },
+		{ "rados:", -EINVAL },	    { "rados:/ns", -EINVAL },	{ "rados:a/b/c", -EINVAL },
+		{ "rados:a?nonsense=1", -EINVAL }, { "rados:a?conf", -EINVAL },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct store *s = (struct store *)state;
+		char err[256] = "";
+
+		assert_int_equal(store_open(bad[i].url, 1000, &s, err, sizeof(err)), bad[i].r);
+		assert_true(s == (struct store *)state);
+		assert_string_not_equal(err, "");
+	}
+}
+
+int main(void)
+{
+	static const struct CMUnitTest opening[] = { cmocka_unit_test(test_urls) };
+	const char *rados = getenv("EBB_TEST_RADOS");
+	char dir[] = "/var/tmp/t_store-XXXXXX", url[64], command[64];
+	int failed;
+
+	log_open("t_store", false);
+	if (rados)
+		return run_on(rados, false, true) != 0;
+
+	if (!mkdtemp(dir))
+		return 1;
+	failed = cmocka_run_group_tests(opening, NULL, NULL);
+	failed += run_on("mem:t_store", false, true);
+	failed += run_on("mem:", false, false);
+	snprintf(url, sizeof(url), "dir:%s", dir);
+	failed += run_on(url, true, true);
+	/* Nothing may be left of all this but the directory itself. */
+	if (rmdir(dir) < 0) {
+		fprintf(stderr, "t_store: left in %s:\n", dir);
+		snprintf(command, sizeof(command), "find %s; rm -rf %s", dir, dir);
+		failed += system(command) != 0;
+		failed++;
+	}
+	return failed != 0;
+}
