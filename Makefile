@@ -50,7 +50,7 @@ WARN += -Wthread-safety -Wno-unknown-warning-option
 endif
 
 # Looked up when first needed, so that `make setup` and `make clean` work on a bare machine.
-PKGS := sqlite3 json-c libcurl libisal inih libsystemd fuse3
+PKGS := sqlite3 json-c libcurl zlib libisal inih libsystemd fuse3
 PKG_CONFIG = PKG_CONFIG_PATH=$(CURDIR)/$(DEPS)/lib/pkgconfig:$$PKG_CONFIG_PATH pkg-config
 pkg = $(or $(shell $(PKG_CONFIG) $(1) || $(PKG_CONFIG) --print-errors --exists $(PKGS)),$(error \
 	something to build from is missing (named above): run `make setup`))

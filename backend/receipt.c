@@ -56,9 +56,10 @@ static int compare(struct store *s, const struct receipt *want, const struct sto
 	if (found->size == want->size && found->crc32c == want->crc32c)
 		return 0;
 	shown = text_printable(want->key, strlen(want->key));
-	log_error("cannot prove '%s' in %s: it has %llu bytes with crc32c %08x, should be %llu with %08x",
-		  shown ? shown : "?", store_name(s), (unsigned long long)found->size,
-		  found->crc32c, (unsigned long long)want->size, want->crc32c);
+	log_error(
+		"cannot prove '%s' in %s: it has %llu bytes with crc32c %08x, should be %llu with %08x",
+		shown ? shown : "?", store_name(s), (unsigned long long)found->size, found->crc32c,
+		(unsigned long long)want->size, want->crc32c);
 	return -EBADMSG;
 }
 

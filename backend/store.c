@@ -34,8 +34,8 @@ int store_open(const char *url, int64_t timeout_ms, struct store **ret, char *er
 		if (strncmp(url, ops->scheme, n) == 0 && url[n] == ':')
 			return ops->open(url + n + 1, timeout_ms, ret, err, size);
 	}
-	snprintf(err, size, "'%.100s' is no store: use dir:/path, rados:POOL, mem: or fault:RULES:STORE",
-		 url);
+	snprintf(err, size,
+		 "'%.100s' is no store: use dir:/path, rados:POOL, mem: or fault:RULES:STORE", url);
 	return -EINVAL;
 }
 
@@ -75,8 +75,7 @@ void store_put(struct store *s, const char *key, const void *data, size_t len_by
 		s->ops->put(s, key, data, len_bytes, attrs, cb, arg);
 }
 
-void store_verify(struct store *s, const char *key, struct store_stat *stat, store_cb cb,
-		  void *arg)
+void store_verify(struct store *s, const char *key, struct store_stat *stat, store_cb cb, void *arg)
 {
 	int r = key_check(key);
 

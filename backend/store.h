@@ -52,7 +52,7 @@ struct store_attrs {
 /* What the store itself says, from the bytes it holds.  attempt "": put by others. */
 struct store_stat {
 	uint64_t size;
-	uint32_t crc32c;	/* computed by the store now; 0 from store_stat() */
+	uint32_t crc32c; /* computed by the store now; 0 from store_stat() */
 	char attempt[STORE_ATTEMPT_MAX];
 };
 
@@ -69,7 +69,10 @@ int store_open(const char *url, int64_t timeout_ms, struct store **ret, char *er
 /* Waits for what is in flight.  NULL is fine. */
 void store_close(struct store *s);
 
-/* Create, exclusively, durably, in one step: afterwards the object is whole or absent. */
+/*
+ * Create, exclusively, durably, in one step: afterwards the object is whole or absent.
+ * attrs is copied, the strings in it are not.
+ */
 void store_put(struct store *s, const char *key, const void *data, size_t len_bytes,
 	       const struct store_attrs *attrs, store_cb cb, void *arg);
 
@@ -95,8 +98,7 @@ int store_put_wait(struct store *s, const char *key, const void *data, size_t le
 		   const struct store_attrs *attrs);
 int store_verify_wait(struct store *s, const char *key, struct store_stat *ret);
 int store_stat_wait(struct store *s, const char *key, struct store_stat *ret);
-int64_t store_get_wait(struct store *s, const char *key, uint64_t off, void *buf,
-		       size_t len_bytes);
+int64_t store_get_wait(struct store *s, const char *key, uint64_t off, void *buf, size_t len_bytes);
 /* A whole object of at most max_bytes (-EFBIG), heap. */
 int store_get_all_wait(struct store *s, const char *key, size_t max_bytes, void **ret,
 		       size_t *ret_len);
@@ -117,9 +119,9 @@ char *store_url(struct store *s, const char *key);
 bool store_key_fits(struct store *s, const char *key);
 
 struct store_health {
-	bool up;	     /* the last operation or probe was answered */
-	int64_t since_ms;    /* clock_mono_ms of the last change of up */
-	char error[256];     /* what is wrong, also while up (full, refused): a sentence
+	bool up;	      /* the last operation or probe was answered */
+	int64_t since_ms;     /* clock_mono_ms of the last change of up */
+	char error[256];      /* what is wrong, also while up (full, refused): a sentence
 			      * that says what to do; "" when nothing is */
 	uint64_t total_bytes; /* 0: unknown */
 	uint64_t free_bytes;

@@ -53,7 +53,7 @@ struct dir_job {
 	void *buf;
 	size_t len_bytes;
 	uint64_t off;
-	const struct store_attrs *attrs;
+	struct store_attrs attrs; /* its strings are the caller's */
 	const char *attempt;
 	struct store_stat *stat;
 	store_cb cb;
@@ -114,7 +114,7 @@ static int64_t run_op(struct dir_job *j)
 		return -ETIMEDOUT;
 	switch (j->op) {
 	case STORE_PUT:
-		return dir_put(d, j->key, j->data, j->len_bytes, j->attrs);
+		return dir_put(d, j->key, j->data, j->len_bytes, &j->attrs);
 	case STORE_VERIFY:
 		return dir_verify(d, j->key, j->stat);
 	case STORE_STAT:
@@ -166,35 +166,45 @@ static void submit(struct store *s, const struct dir_job *t)
 static void op_put(struct store *s, const char *key, const void *data, size_t len_bytes,
 		   const struct store_attrs *attrs, store_cb cb, void *arg)
 {
-	submit(s, &(struct dir_job){ .op = STORE_PUT, .key = key, .data = data,
-				     .len_bytes = len_bytes, .attrs = attrs, .cb = cb, .arg = arg });
+	submit(s, &(struct dir_job){ .op = STORE_PUT,
+				     .key = key,
+				     .data = data,
+				     .len_bytes = len_bytes,
+				     .attrs = *attrs,
+				     .cb = cb,
+				     .arg = arg });
 }
 
 static void op_verify(struct store *s, const char *key, struct store_stat *stat, store_cb cb,
 		      void *arg)
 {
-	submit(s, &(struct dir_job){ .op = STORE_VERIFY, .key = key, .stat = stat, .cb = cb,
-				     .arg = arg });
+	submit(s, &(struct dir_job){
+			  .op = STORE_VERIFY, .key = key, .stat = stat, .cb = cb, .arg = arg });
 }
 
 static void op_stat(struct store *s, const char *key, struct store_stat *stat, store_cb cb,
 		    void *arg)
 {
-	submit(s, &(struct dir_job){ .op = STORE_STAT, .key = key, .stat = stat, .cb = cb,
-				     .arg = arg });
+	submit(s, &(struct dir_job){
+			  .op = STORE_STAT, .key = key, .stat = stat, .cb = cb, .arg = arg });
 }
 
 static void op_get(struct store *s, const char *key, uint64_t off, void *buf, size_t len_bytes,
 		   store_read_cb cb, void *arg)
 {
-	submit(s, &(struct dir_job){ .op = STORE_GET, .key = key, .off = off, .buf = buf,
-				     .len_bytes = len_bytes, .read_cb = cb, .arg = arg });
+	submit(s, &(struct dir_job){ .op = STORE_GET,
+				     .key = key,
+				     .off = off,
+				     .buf = buf,
+				     .len_bytes = len_bytes,
+				     .read_cb = cb,
+				     .arg = arg });
 }
 
 static void op_drop(struct store *s, const char *key, const char *attempt, store_cb cb, void *arg)
 {
-	submit(s, &(struct dir_job){ .op = STORE_DROP, .key = key, .attempt = attempt, .cb = cb,
-				     .arg = arg });
+	submit(s, &(struct dir_job){
+			  .op = STORE_DROP, .key = key, .attempt = attempt, .cb = cb, .arg = arg });
 }
 
 static int op_list(struct store *s, const char *prefix, int (*each)(const char *key, void *arg),
@@ -320,8 +330,8 @@ static void remove_old_temps(struct dir *d)
 		return;
 	}
 	while ((e = readdir(stream))) {
-		if (fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-		    S_ISREG(st.st_mode) && time(NULL) - st.st_ctime > TEMP_OLD_S)
+		if (fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+		    time(NULL) - st.st_ctime > TEMP_OLD_S)
 			dir_temp_remove(d, e->d_name);
 	}
 }
@@ -358,8 +368,10 @@ static int probe_features(struct dir *d, char *err, size_t size)
 	r = fsetxattr(fd, XATTR_ATTEMPT, "probe", 5, 0) < 0 ? -errno : 0;
 	dir_temp_remove(d, name);
 	if (r == -EOPNOTSUPP) {
-		snprintf(err, size, "the file system of '%.200s' has no user extended attributes: "
-			 "use another (ext4, xfs, btrfs)", d->path);
+		snprintf(err, size,
+			 "the file system of '%.200s' has no user extended attributes: "
+			 "use another (ext4, xfs, btrfs)",
+			 d->path);
 		return r;
 	}
 	return 0;
@@ -406,7 +418,8 @@ static int dir_open(const char *rest, int64_t timeout_ms, struct store **ret, ch
 	while (n > 1 && rest[n - 1] == '/')
 		n--;
 	if (rest[0] != '/' || n == 1 || n >= PATH_MAX) {
-		snprintf(err, size, "'dir:%.100s': an absolute path of a directory is wanted", rest);
+		snprintf(err, size, "'dir:%.100s': an absolute path of a directory is wanted",
+			 rest);
 		return -EINVAL;
 	}
 	snprintf(err, size, "no memory");

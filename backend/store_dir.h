@@ -73,7 +73,6 @@ int dir_make_parent(struct dir *d, const char *parent);
 int dir_sync(struct dir *d, int fd, const char *path);
 /* After an object was unlinked from fd: remove empty directories, put the change on disk. */
 int dir_prune(struct dir *d, int fd, const char *path);
-int dir_list(struct dir *d, const char *prefix, int (*each)(const char *key, void *arg),
-	     void *arg);
+int dir_list(struct dir *d, const char *prefix, int (*each)(const char *key, void *arg), void *arg);
 
 #endif

@@ -77,9 +77,9 @@ static int identify(int fd, struct dir_id *ret)
 	*ret = (struct dir_id){
 		.dev = (uint64_t)stx.stx_dev_major << 32 | stx.stx_dev_minor,
 		.ino = stx.stx_ino,
-		.born_ns = stx.stx_mask & STATX_BTIME ?
-				   stx.stx_btime.tv_sec * NSEC_PER_SEC + stx.stx_btime.tv_nsec :
-				   0,
+		.born_ns = stx.stx_mask & STATX_BTIME
+				   ? stx.stx_btime.tv_sec * NSEC_PER_SEC + stx.stx_btime.tv_nsec
+				   : 0,
 	};
 	return 0;
 }
@@ -206,8 +206,8 @@ static bool leads_to(const char *path, const char *prefix)
 {
 	size_t n = strlen(path), m = strlen(prefix);
 
-	return n < m ? strncmp(path, prefix, n) == 0 && prefix[n] == '/' :
-		       strncmp(path, prefix, m) == 0;
+	return n < m ? strncmp(path, prefix, n) == 0 && prefix[n] == '/'
+		     : strncmp(path, prefix, m) == 0;
 }
 
 static int list_entry(struct todo *t, int fd, const char *dir, const struct dirent *e,
@@ -260,8 +260,7 @@ static int list_one(struct dir *d, struct todo *t, const char *dir, const char *
 	return r;
 }
 
-int dir_list(struct dir *d, const char *prefix, int (*each)(const char *key, void *arg),
-	     void *arg)
+int dir_list(struct dir *d, const char *prefix, int (*each)(const char *key, void *arg), void *arg)
 {
 	struct todo t = { .n = 0 };
 	char start[STORE_KEY_MAX];

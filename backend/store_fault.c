@@ -37,8 +37,8 @@ struct fault {
 	pthread_t timer;
 
 	/* protected by lock */
-	struct lock lock; /* LOCK_RANK_STORE */
-	struct cond wake; /* for the timer: the list changed, the end has come */
+	struct lock lock;	   /* LOCK_RANK_STORE */
+	struct cond wake;	   /* for the timer: the list changed, the end has come */
 	struct fault_rules *rules; /* owned */
 	bool rules_bad;		   /* the last read failed: told once */
 	struct fault_op *late;	   /* by due_ms; owned */
@@ -62,7 +62,7 @@ struct fault_op {
 	void *buf;
 	size_t len_bytes;
 	uint64_t off;
-	const struct store_attrs *attrs;
+	struct store_attrs attrs; /* its strings are the caller's */
 	const char *attempt;
 	struct store_stat *stat;
 	store_cb cb;
@@ -187,7 +187,7 @@ static void forward(struct fault_op *o)
 
 	switch (o->op) {
 	case STORE_PUT:
-		store_put(inner, o->key, o->data, o->len_bytes, o->attrs, on_inner, o);
+		store_put(inner, o->key, o->data, o->len_bytes, &o->attrs, on_inner, o);
 		break;
 	case STORE_VERIFY:
 		store_verify(inner, o->key, o->stat, on_inner, o);
@@ -251,37 +251,46 @@ static void submit(struct store *s, const struct fault_op *t)
 static void fault_put(struct store *s, const char *key, const void *data, size_t len_bytes,
 		      const struct store_attrs *attrs, store_cb cb, void *arg)
 {
-	submit(s, &(struct fault_op){ .op = STORE_PUT, .key = key, .data = data,
-				      .len_bytes = len_bytes, .attrs = attrs, .cb = cb,
+	submit(s, &(struct fault_op){ .op = STORE_PUT,
+				      .key = key,
+				      .data = data,
+				      .len_bytes = len_bytes,
+				      .attrs = *attrs,
+				      .cb = cb,
 				      .arg = arg });
 }
 
 static void fault_verify(struct store *s, const char *key, struct store_stat *stat, store_cb cb,
 			 void *arg)
 {
-	submit(s, &(struct fault_op){ .op = STORE_VERIFY, .key = key, .stat = stat, .cb = cb,
-				      .arg = arg });
+	submit(s, &(struct fault_op){
+			  .op = STORE_VERIFY, .key = key, .stat = stat, .cb = cb, .arg = arg });
 }
 
 static void fault_stat(struct store *s, const char *key, struct store_stat *stat, store_cb cb,
 		       void *arg)
 {
-	submit(s, &(struct fault_op){ .op = STORE_STAT, .key = key, .stat = stat, .cb = cb,
-				      .arg = arg });
+	submit(s, &(struct fault_op){
+			  .op = STORE_STAT, .key = key, .stat = stat, .cb = cb, .arg = arg });
 }
 
-static void fault_get(struct store *s, const char *key, uint64_t off, void *buf,
-		      size_t len_bytes, store_read_cb cb, void *arg)
+static void fault_get(struct store *s, const char *key, uint64_t off, void *buf, size_t len_bytes,
+		      store_read_cb cb, void *arg)
 {
-	submit(s, &(struct fault_op){ .op = STORE_GET, .key = key, .off = off, .buf = buf,
-				      .len_bytes = len_bytes, .read_cb = cb, .arg = arg });
+	submit(s, &(struct fault_op){ .op = STORE_GET,
+				      .key = key,
+				      .off = off,
+				      .buf = buf,
+				      .len_bytes = len_bytes,
+				      .read_cb = cb,
+				      .arg = arg });
 }
 
 static void fault_drop(struct store *s, const char *key, const char *attempt, store_cb cb,
 		       void *arg)
 {
-	submit(s, &(struct fault_op){ .op = STORE_DROP, .key = key, .attempt = attempt, .cb = cb,
-				      .arg = arg });
+	submit(s, &(struct fault_op){
+			  .op = STORE_DROP, .key = key, .attempt = attempt, .cb = cb, .arg = arg });
 }
 
 /* ---- the timer thread --------------------------------------------------- */
@@ -350,8 +359,8 @@ static void *timer_main(void *arg)
 /* ---- the rest ----------------------------------------------------------- */
 
 /* A listing blocks anyway: it waits here, no longer than the timeout. */
-static int fault_list(struct store *s, const char *prefix,
-		      int (*each)(const char *key, void *arg), void *arg)
+static int fault_list(struct store *s, const char *prefix, int (*each)(const char *key, void *arg),
+		      void *arg)
 {
 	struct fault *f = (struct fault *)s;
 	struct fault_verdict v = judge(f, FAULT_LIST, prefix);
@@ -395,8 +404,9 @@ static void fault_health(struct store *s, struct store_health *ret)
 	down = fault_rules_down(f->rules);
 	lock_drop(&f->lock);
 	if (down)
-		store_set_trouble(s, STORE_DOWN, "store '%.80s' is down: a rule in '%.100s' says so",
-				  s->name, f->file);
+		store_set_trouble(s, STORE_DOWN,
+				  "store '%.80s' is down: a rule in '%.100s' says so", s->name,
+				  f->file);
 	else
 		store_end_trouble(s, STORE_DOWN);
 	store_health(f->inner, ret);

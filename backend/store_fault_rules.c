@@ -44,7 +44,7 @@
 #define MAX_RULES 64
 
 struct rule {
-	unsigned ops; /* OP_BITs */
+	unsigned ops;	/* OP_BITs */
 	char glob[256]; /* "" matches all */
 	struct fault_verdict verdict;
 
@@ -65,7 +65,9 @@ struct fault_rules {
 
 static struct fault_version version_of(const struct stat *st)
 {
-	return (struct fault_version){ .dev = st->st_dev, .ino = st->st_ino, .size = st->st_size,
+	return (struct fault_version){ .dev = st->st_dev,
+				       .ino = st->st_ino,
+				       .size = st->st_size,
 				       .mtime_ns = ts_to_ns(st->st_mtim) };
 }
 
@@ -78,8 +80,8 @@ struct fault_version fault_version_now(const char *file)
 
 bool fault_rules_are(const struct fault_rules *r, const struct fault_version *v)
 {
-	return v->dev == r->version.dev && v->ino == r->version.ino &&
-	       v->size == r->version.size && v->mtime_ns == r->version.mtime_ns;
+	return v->dev == r->version.dev && v->ino == r->version.ino && v->size == r->version.size &&
+	       v->mtime_ns == r->version.mtime_ns;
 }
 
 /* ---- parsing ------------------------------------------------------------ */
@@ -160,8 +162,8 @@ static int parse_condition(const char *word, char **rest, struct rule *r)
 
 	if (strcmp(word, "now") == 0) {
 		r->verdict.now = true;
-		return r->verdict.action == FAULT_LOST || r->verdict.action == FAULT_DOWN ?
-			       0 : -EINVAL;
+		return r->verdict.action == FAULT_LOST || r->verdict.action == FAULT_DOWN ? 0
+											  : -EINVAL;
 	}
 	if (*word >= '0' && *word <= '9')
 		return units_parse_uint(word, &r->every) < 0 || !r->every ? -EINVAL : 0;

@@ -19,7 +19,7 @@
 #include "lib/text.h"
 
 struct object {
-	char *key; /* owned; first: what tsearch compares */
+	char *key;  /* owned; first: what tsearch compares */
 	char *path; /* owned, may be NULL */
 	void *data; /* owned */
 	size_t len_bytes;
@@ -44,7 +44,9 @@ static struct {
 	struct lock lock;
 	struct content *head;
 } shared = {
-	.lock = { .mutex = PTHREAD_MUTEX_INITIALIZER, .rank = LOCK_RANK_STORE, .name = "mem stores" },
+	.lock = { .mutex = PTHREAD_MUTEX_INITIALIZER,
+		  .rank = LOCK_RANK_STORE,
+		  .name = "mem stores" },
 };
 
 static int object_cmp(const void *a, const void *b)
@@ -255,8 +257,7 @@ static void mem_get(struct store *s, const char *key, uint64_t off, void *buf, s
 	cb(arg, n);
 }
 
-static void mem_drop(struct store *s, const char *key, const char *attempt, store_cb cb,
-		     void *arg)
+static void mem_drop(struct store *s, const char *key, const char *attempt, store_cb cb, void *arg)
 {
 	struct content *c = ((struct mem *)s)->content;
 	struct object *o;
@@ -307,8 +308,8 @@ static void collect_key(const void *node, VISIT which, void *arg)
 }
 
 /* The keys are copied first: each() may put and drop. */
-static int mem_list(struct store *s, const char *prefix,
-		    int (*each)(const char *key, void *arg), void *arg)
+static int mem_list(struct store *s, const char *prefix, int (*each)(const char *key, void *arg),
+		    void *arg)
 {
 	struct content *c = ((struct mem *)s)->content;
 	struct collect l = { .prefix = prefix };
@@ -333,7 +334,8 @@ static char *mem_url(struct store *s, const char *key)
 	AUTO_FREE char *encoded = text_url_encode(key, strlen(key));
 	char *url;
 
-	if (!encoded || asprintf(&url, "mem://%s/%s", ((struct mem *)s)->content->name, encoded) < 0)
+	if (!encoded ||
+	    asprintf(&url, "mem://%s/%s", ((struct mem *)s)->content->name, encoded) < 0)
 		return NULL;
 	return url;
 }

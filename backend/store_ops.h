@@ -28,8 +28,8 @@ struct store_ops {
 	void (*get)(struct store *s, const char *key, uint64_t off, void *buf, size_t len_bytes,
 		    store_read_cb cb, void *arg);
 	void (*drop)(struct store *s, const char *key, const char *attempt, store_cb cb, void *arg);
-	int (*list)(struct store *s, const char *prefix,
-		    int (*each)(const char *key, void *arg), void *arg);
+	int (*list)(struct store *s, const char *prefix, int (*each)(const char *key, void *arg),
+		    void *arg);
 	char *(*url)(struct store *s, const char *key);
 	bool (*key_fits)(struct store *s, const char *key);
 	void (*health)(struct store *s, struct store_health *ret);
@@ -72,9 +72,9 @@ struct store {
 	struct lock lock; /* LOCK_RANK_LEAF */
 	int64_t since_ms; /* last change of STORE_DOWN */
 	struct {
-		char text[256];	  /* the sentence, while the trouble lasts */
-		bool told;	  /* it was logged: its end will be */
-		int64_t told_ms;  /* when it, or its end, was last logged */
+		char text[256];	 /* the sentence, while the trouble lasts */
+		bool told;	 /* it was logged: its end will be */
+		int64_t told_ms; /* when it, or its end, was last logged */
 	} trouble[STORE_TROUBLES];
 };
 

@@ -140,7 +140,7 @@ static void rstore_close(struct store *base)
 }
 
 static int rstore_open(const char *rest, int64_t timeout_ms, struct store **ret, char *err,
-		      size_t size)
+		       size_t size)
 {
 	AUTO_FREE char *place = strdup(rest), *name = NULL;
 	char *params;
@@ -171,7 +171,8 @@ static int rstore_open(const char *rest, int64_t timeout_ms, struct store **ret,
 	if (r == 0)
 		r = parse_params(s, params);
 	if (r == -EINVAL)
-		snprintf(err, size, "'rados:%.100s': rados:POOL[/NAMESPACE][?conf=FILE&id=NAME] is wanted",
+		snprintf(err, size,
+			 "'rados:%.100s': rados:POOL[/NAMESPACE][?conf=FILE&id=NAME] is wanted",
 			 rest);
 	if (r == 0)
 		r = start(s);
@@ -211,7 +212,7 @@ static int list_all(struct rstore *s, rados_ioctx_t io, const char *prefix,
 }
 
 static int rstore_list(struct store *base, const char *prefix,
-		      int (*each)(const char *key, void *arg), void *arg)
+		       int (*each)(const char *key, void *arg), void *arg)
 {
 	struct rstore *s = (struct rstore *)base;
 	rados_ioctx_t io;

@@ -72,12 +72,12 @@ struct rstore {
 /* ---- store_rados_op.c --------------------------------------------------- */
 
 void rstore_put(struct store *s, const char *key, const void *data, size_t len_bytes,
-	       const struct store_attrs *attrs, store_cb cb, void *arg);
+		const struct store_attrs *attrs, store_cb cb, void *arg);
 void rstore_verify(struct store *s, const char *key, struct store_stat *stat, store_cb cb,
-		  void *arg);
+		   void *arg);
 void rstore_look(struct store *s, const char *key, struct store_stat *stat, store_cb cb, void *arg);
 void rstore_get(struct store *s, const char *key, uint64_t off, void *buf, size_t len_bytes,
-	       store_read_cb cb, void *arg);
+		store_read_cb cb, void *arg);
 void rstore_drop(struct store *s, const char *key, const char *attempt, store_cb cb, void *arg);
 
 /* Sends what is queued, as far as the window is open.  Any thread. */

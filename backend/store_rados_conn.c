@@ -48,29 +48,54 @@ static const char *conf_name(const struct rstore *s)
 	return s->conf ? s->conf : "ceph.conf";
 }
 
+static int set_seconds(rados_t cluster, const char *name, int64_t seconds)
+{
+	char value[24];
+
+	snprintf(value, sizeof(value), "%lld", (long long)(seconds > 0 ? seconds : 1));
+	return rados_conf_set(cluster, name, value);
+}
+
+/*
+ * librados waits for ever by default.  And it asks for a newer map only when an
+ * operation is laggy (objecter_timeout, 10 s): one with a shorter timeout is given
+ * up before, and an OSD that came back elsewhere would never be found.
+ */
+static int set_timeouts(struct rstore *s, rados_t cluster)
+{
+	int r = set_seconds(cluster, "client_mount_timeout", connect_s(s));
+
+	if (r == 0)
+		r = set_seconds(cluster, "rados_mon_op_timeout", connect_s(s));
+	/* Later than the timer of store_rados_op.c, which is exact. */
+	if (r == 0)
+		r = set_seconds(cluster, "rados_osd_op_timeout", timeout_s(s) + 1);
+	if (r == 0)
+		r = set_seconds(cluster, "objecter_tick_interval", 1);
+	if (r == 0)
+		r = set_seconds(cluster, "objecter_timeout", connect_s(s) / 3);
+	return r;
+}
+
 static int configure(struct rstore *s, rados_t cluster)
 {
-	const char *name = s->base.name;
-	char connect[24], op[24];
 	int r;
 
 	r = rados_conf_read_file(cluster, s->conf);
 	if (r < 0) {
-		store_set_trouble(&s->base, STORE_DOWN,
-				  "store '%.60s': cannot read '%.80s': %s: name Ceph's configuration with conf= in the store's URL",
-				  name, s->conf ? s->conf : "/etc/ceph/ceph.conf",
-				  strerrordesc_np(-r));
+		store_set_trouble(
+			&s->base, STORE_DOWN,
+			"store '%.60s': cannot read '%.80s': %s: name Ceph's configuration with conf= in the store's URL",
+			s->base.name, s->conf ? s->conf : "/etc/ceph/ceph.conf",
+			strerrordesc_np(-r));
 		return r;
 	}
-	snprintf(connect, sizeof(connect), "%lld", (long long)connect_s(s));
-	/* Later than the timer of store_rados_op.c, which is exact. */
-	snprintf(op, sizeof(op), "%lld", (long long)timeout_s(s) + 2);
-	if (rados_conf_set(cluster, "client_mount_timeout", connect) < 0 ||
-	    rados_conf_set(cluster, "rados_mon_op_timeout", connect) < 0 ||
-	    rados_conf_set(cluster, "rados_osd_op_timeout", op) < 0) {
+	r = set_timeouts(s, cluster);
+	if (r < 0) {
 		store_set_trouble(&s->base, STORE_DOWN,
-				  "store '%.60s': this librados has no timeouts", name);
-		return -EINVAL;
+				  "store '%.60s': librados has no timeouts: %s", s->base.name,
+				  strerrordesc_np(-r));
+		return r;
 	}
 	/* It would write to our stderr; what matters comes back as an error. */
 	rados_conf_set(cluster, "log_to_stderr", "false");
@@ -84,20 +109,23 @@ static void explain(struct rstore *s, int r)
 
 	switch (r) {
 	case -ENOENT:
-		store_set_trouble(&s->base, STORE_DOWN,
-				  "store '%.60s': no monitors or no key for client.%.40s: see mon_host and keyring in '%.80s'",
-				  name, s->id, conf);
+		store_set_trouble(
+			&s->base, STORE_DOWN,
+			"store '%.60s': no monitors or no key for client.%.40s: see mon_host and keyring in '%.80s'",
+			name, s->id, conf);
 		break;
 	case -EACCES:
 	case -EPERM:
-		store_set_trouble(&s->base, STORE_DOWN,
-				  "store '%.60s': the monitors refuse client.%.40s: compare its key with `ceph auth get client.%.40s`",
-				  name, s->id, s->id);
+		store_set_trouble(
+			&s->base, STORE_DOWN,
+			"store '%.60s': the monitors refuse client.%.40s: compare its key with `ceph auth get client.%.40s`",
+			name, s->id, s->id);
 		break;
 	case -ETIMEDOUT:
-		store_set_trouble(&s->base, STORE_DOWN,
-				  "store '%.60s': no monitor answers within %lld s: see `ceph -s`, the network, and mon_host in '%.80s'",
-				  name, (long long)connect_s(s), conf);
+		store_set_trouble(
+			&s->base, STORE_DOWN,
+			"store '%.60s': no monitor answers within %lld s: see `ceph -s`, the network, and mon_host in '%.80s'",
+			name, (long long)connect_s(s), conf);
 		break;
 	default:
 		store_set_trouble(&s->base, STORE_DOWN, "store '%.60s': cannot connect to Ceph: %s",
@@ -112,9 +140,10 @@ static int open_pool(struct rstore *s, rados_t cluster, rados_ioctx_t *ret)
 	int r = rados_ioctx_create(cluster, s->pool, &io);
 
 	if (r == -ENOENT)
-		store_set_trouble(&s->base, STORE_DOWN,
-				  "store '%.60s': there is no pool '%.60s': make it with `ceph osd pool create %.60s`",
-				  s->base.name, s->pool, s->pool);
+		store_set_trouble(
+			&s->base, STORE_DOWN,
+			"store '%.60s': there is no pool '%.60s': make it with `ceph osd pool create %.60s`",
+			s->base.name, s->pool, s->pool);
 	else if (r < 0)
 		explain(s, r);
 	if (r < 0)

@@ -49,7 +49,7 @@ struct rop {
 	bool in_flight; /* librados has it */
 	bool expired;	/* the timer cancelled it */
 
-	rados_completion_t done; /* owned */
+	rados_completion_t done;    /* owned */
 	rados_xattrs_iter_t xattrs; /* owned; NULL or from a read operation */
 	uint64_t found_size;
 	int xattrs_r, checksum_r;
@@ -61,7 +61,7 @@ struct rop {
 	void *buf;
 	size_t len_bytes;
 	uint64_t off;
-	const struct store_attrs *attrs;
+	struct store_attrs attrs; /* its strings are the caller's */
 	const char *attempt;
 	struct store_stat *stat;
 	store_cb cb;
@@ -206,21 +206,20 @@ static int send_put(struct rop *o, rados_ioctx_t io)
 	char crc[16], size[24];
 	int r;
 
-	snprintf(crc, sizeof(crc), "%08x", o->attrs->crc32c);
+	snprintf(crc, sizeof(crc), "%08x", o->attrs.crc32c);
 	snprintf(size, sizeof(size), "%zu", o->len_bytes);
 	rados_write_op_create(w, LIBRADOS_CREATE_EXCLUSIVE, NULL);
 	rados_write_op_set_alloc_hint2(w, o->len_bytes, o->len_bytes,
 				       LIBRADOS_ALLOC_HINT_FLAG_IMMUTABLE |
 					       LIBRADOS_ALLOC_HINT_FLAG_SEQUENTIAL_WRITE);
 	rados_write_op_write_full(w, o->data, o->len_bytes);
-	rados_write_op_setxattr(w, XATTR_ATTEMPT, o->attrs->attempt, strlen(o->attrs->attempt));
+	rados_write_op_setxattr(w, XATTR_ATTEMPT, o->attrs.attempt, strlen(o->attrs.attempt));
 	rados_write_op_setxattr(w, XATTR_CRC32C, crc, strlen(crc));
 	rados_write_op_setxattr(w, XATTR_SIZE, size, strlen(size));
-	if (o->attrs->path)
-		rados_write_op_setxattr(w, XATTR_PATH, o->attrs->path, strlen(o->attrs->path));
+	if (o->attrs.path)
+		rados_write_op_setxattr(w, XATTR_PATH, o->attrs.path, strlen(o->attrs.path));
 	/* FULL_TRY: a full pool answers, instead of letting us wait in silence. */
-	r = rados_aio_write_op_operate(w, io, o->done, o->key, NULL,
-				       LIBRADOS_OPERATION_FULL_TRY);
+	r = rados_aio_write_op_operate(w, io, o->done, o->key, NULL, LIBRADOS_OPERATION_FULL_TRY);
 	rados_release_write_op(w);
 	return r;
 }
@@ -235,8 +234,7 @@ static int send_drop(struct rop *o, rados_ioctx_t io)
 		rados_write_op_cmpxattr(w, XATTR_ATTEMPT, LIBRADOS_CMPXATTR_OP_EQ, o->attempt,
 					strlen(o->attempt));
 	rados_write_op_remove(w);
-	r = rados_aio_write_op_operate(w, io, o->done, o->key, NULL,
-				       LIBRADOS_OPERATION_FULL_TRY);
+	r = rados_aio_write_op_operate(w, io, o->done, o->key, NULL, LIBRADOS_OPERATION_FULL_TRY);
 	rados_release_write_op(w);
 	return r;
 }
@@ -252,8 +250,7 @@ static int send_look(struct rop *o, rados_ioctx_t io)
 	rados_read_op_getxattrs(q, &o->xattrs, &o->xattrs_r);
 	if (o->op == STORE_VERIFY)
 		rados_read_op_checksum(q, LIBRADOS_CHECKSUM_TYPE_CRC32C, seed, sizeof(seed), 0, 0,
-				       0, (char *)o->checksum, sizeof(o->checksum),
-				       &o->checksum_r);
+				       0, (char *)o->checksum, sizeof(o->checksum), &o->checksum_r);
 	r = rados_aio_read_op_operate(q, io, o->done, o->key, 0);
 	rados_release_read_op(q);
 	return r;
@@ -355,7 +352,7 @@ static void submit(struct store *base, const struct rop *t)
 }
 
 void rstore_put(struct store *s, const char *key, const void *data, size_t len_bytes,
-	       const struct store_attrs *attrs, store_cb cb, void *arg)
+		const struct store_attrs *attrs, store_cb cb, void *arg)
 {
 	int r = 0;
 
@@ -366,35 +363,44 @@ void rstore_put(struct store *s, const char *key, const void *data, size_t len_b
 	if (r < 0)
 		cb(arg, r);
 	else
-		submit(s, &(struct rop){ .op = STORE_PUT, .key = key, .data = data,
-					 .len_bytes = len_bytes, .attrs = attrs, .cb = cb,
+		submit(s, &(struct rop){ .op = STORE_PUT,
+					 .key = key,
+					 .data = data,
+					 .len_bytes = len_bytes,
+					 .attrs = *attrs,
+					 .cb = cb,
 					 .arg = arg });
 }
 
 void rstore_verify(struct store *s, const char *key, struct store_stat *stat, store_cb cb,
-		  void *arg)
+		   void *arg)
 {
-	submit(s, &(struct rop){ .op = STORE_VERIFY, .key = key, .stat = stat, .cb = cb,
-				 .arg = arg });
+	submit(s,
+	       &(struct rop){ .op = STORE_VERIFY, .key = key, .stat = stat, .cb = cb, .arg = arg });
 }
 
 void rstore_look(struct store *s, const char *key, struct store_stat *stat, store_cb cb, void *arg)
 {
-	submit(s, &(struct rop){ .op = STORE_STAT, .key = key, .stat = stat, .cb = cb,
-				 .arg = arg });
+	submit(s,
+	       &(struct rop){ .op = STORE_STAT, .key = key, .stat = stat, .cb = cb, .arg = arg });
 }
 
 void rstore_get(struct store *s, const char *key, uint64_t off, void *buf, size_t len_bytes,
-	       store_read_cb cb, void *arg)
+		store_read_cb cb, void *arg)
 {
-	submit(s, &(struct rop){ .op = STORE_GET, .key = key, .off = off, .buf = buf,
-				 .len_bytes = len_bytes, .read_cb = cb, .arg = arg });
+	submit(s, &(struct rop){ .op = STORE_GET,
+				 .key = key,
+				 .off = off,
+				 .buf = buf,
+				 .len_bytes = len_bytes,
+				 .read_cb = cb,
+				 .arg = arg });
 }
 
 void rstore_drop(struct store *s, const char *key, const char *attempt, store_cb cb, void *arg)
 {
-	submit(s, &(struct rop){ .op = STORE_DROP, .key = key, .attempt = attempt, .cb = cb,
-				 .arg = arg });
+	submit(s, &(struct rop){
+			  .op = STORE_DROP, .key = key, .attempt = attempt, .cb = cb, .arg = arg });
 }
 
 /* ---- the timer ---------------------------------------------------------- */

@@ -90,8 +90,7 @@ int store_stat_wait(struct store *s, const char *key, struct store_stat *ret)
 	return r;
 }
 
-int64_t store_get_wait(struct store *s, const char *key, uint64_t off, void *buf,
-		       size_t len_bytes)
+int64_t store_get_wait(struct store *s, const char *key, uint64_t off, void *buf, size_t len_bytes)
 {
 	struct waiter w;
 

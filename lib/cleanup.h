@@ -30,11 +30,11 @@ static inline void cleanup_closedir(DIR **d)
 #define AUTO_CLOSEDIR __attribute__((cleanup(cleanup_closedir)))
 
 /* Hand ownership out of a scope that cleans up: `*ret = TAKE_PTR(p)`. */
-#define TAKE_PTR(p)                  \
-	({                           \
+#define TAKE_PTR(p)                   \
+	({                            \
 		__auto_type t_ = (p); \
-		(p) = NULL;          \
-		t_;                  \
+		(p) = NULL;           \
+		t_;                   \
 	})
 #define TAKE_FD(fd)            \
 	({                     \

@@ -67,7 +67,8 @@ static int open_tables(struct catalogue *c, const struct place *p, bool create)
 	if (r < 0)
 		return r;
 	if (r == 0 && !create)
-		return place_refuse(p, -EUCLEAN, "it is empty: its creation was cut short; remove it");
+		return place_refuse(p, -EUCLEAN,
+				    "it is empty: its creation was cut short; remove it");
 	if (r == 0 && (r = db_exec(db, SQL_PRAGMA_NEW)) < 0)
 		return r;
 	create = r == 0;
@@ -104,8 +105,10 @@ static int open_db(struct catalogue *c, const struct place *p, bool create)
 		return place_refuse(p, -EBUSY, "another program has it open");
 	if (c->db.code == SQLITE_IOERR || c->db.code == SQLITE_CANTOPEN)
 		return place_refuse(p, -EIO, c->db.why);
-	if (asprintf(&why, "it is damaged or not a catalogue (%s); keep it for inspection "
-		     "and make a new one with 'ebbctl rebuild'", c->db.why) < 0)
+	if (asprintf(&why,
+		     "it is damaged or not a catalogue (%s); keep it for inspection "
+		     "and make a new one with 'ebbctl rebuild'",
+		     c->db.why) < 0)
 		return place_refuse_errno(p, -ENOMEM);
 	return place_refuse(p, -EUCLEAN, why);
 }
@@ -172,8 +175,7 @@ int catalogue_open(const char *file, bool create, struct catalogue **ret, char *
 
 	if (!c)
 		return place_refuse_errno(&p, -ENOMEM);
-	r = place_take(&p, create ? PLACE_EXISTING_OR_NEW : PLACE_EXISTING, &c->file,
-		       &c->lock_fd);
+	r = place_take(&p, create ? PLACE_EXISTING_OR_NEW : PLACE_EXISTING, &c->file, &c->lock_fd);
 	if (r == 0)
 		r = open_db(c, &p, create);
 	if (r == 0 && (r = start(c)) < 0)

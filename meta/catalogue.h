@@ -35,7 +35,7 @@ struct tx;
 struct catalogue_ids {
 	struct uid128 volume; /* of the store */
 	struct uid128 node;
-	struct uid128 cache;  /* zero until a cache was accepted */
+	struct uid128 cache; /* zero until a cache was accepted */
 };
 
 /*
@@ -45,12 +45,15 @@ struct catalogue_ids {
  * for the user.  A fresh catalogue has a new node uuid and zero volume and cache.
  */
 int catalogue_open(const char *file, bool create, struct catalogue **ret, char *err, size_t size);
-/* Runs what is queued, checkpoints, closes.  NULL is fine. */
+/*
+ * Runs what is queued, checkpoints, closes.  NULL is fine.  No call may be in
+ * progress; threads that have read may live on, but none may be just ending.
+ */
 void catalogue_close(struct catalogue *c);
 
 struct catalogue_ids catalogue_ids(struct catalogue *c);
 bool catalogue_is_readonly(struct catalogue *c);
-/* Turn read-only for good; reason is logged. */
+/* Turn read-only for as long as it is open; reason is logged.  Any thread. */
 void catalogue_set_readonly(struct catalogue *c, const char *reason);
 
 /* ---- writing ---------------------------------------------------------- */
@@ -59,7 +62,8 @@ enum sync { SYNC_NORMAL, SYNC_FULL }; /* FULL: fsync of the WAL before it is rep
 
 /*
  * A job: run() works inside the transaction with the tx_ functions; a negative
- * return undoes this job alone.  done() is called after COMMIT on the writer's
+ * return undoes this job alone, and so does a tx_ function that failed (-EIO and
+ * the like; not -ENOENT, -EEXIST, -EINVAL, -ENOTEMPTY), whatever run() returns.  done() is called after COMMIT on the writer's
  * thread, with run()'s result or COMMIT's error; it must not block and may
  * submit more.  The memory is the submitter's, until done() is called.
  */
@@ -75,16 +79,26 @@ void catalogue_submit(struct catalogue *c, struct cat_job *job);
 int catalogue_write(struct catalogue *c, enum sync sync, int (*run)(struct tx *tx, void *arg),
 		    void *arg);
 
-/* Unique numbers for inodes and attempts, never reused, from blocks reserved in the catalogue. */
+/*
+ * Unique numbers for inodes and attempts, from 1024 on, increasing, never reused:
+ * what a crash leaves of a block of 65,536 is lost, a rebuild leaps 2^40.  Any
+ * thread, but not inside run().  Waits for a commit only when a block was used up
+ * faster than the next could be reserved.
+ */
 int catalogue_next_number(struct catalogue *c, uint64_t *ret);
 
 /* ---- inside a job ----------------------------------------------------- */
 
-int64_t tx_id(struct tx *tx); /* goes into file_row.txn; increases */
+/*
+ * Goes into file_row.txn; increases over restarts and rebuilds.  A transaction
+ * that is undone or changes nothing of the journal leaves its id to the next.
+ */
+int64_t tx_id(struct tx *tx);
 
 /* -ENOENT when there is no such row, in all of these. */
 int tx_file_get(struct tx *tx, dirid_t dir, const char *name, struct file_row *ret);
-int tx_file_put(struct tx *tx, const struct file_row *row);	/* insert or replace; sets txn itself */
+/* Insert or replace; sets txn itself.  -EINVAL: a bad name, or id.size is not attr.size. */
+int tx_file_put(struct tx *tx, const struct file_row *row); /* -ENOENT: no such directory */
 int tx_file_delete(struct tx *tx, dirid_t dir, const char *name);
 /* New key (dir, name), nothing there (-EEXIST); keeps the object's name by filling objname. */
 int tx_file_move(struct tx *tx, dirid_t dir, const char *name, dirid_t new_dir,
@@ -93,25 +107,38 @@ int tx_file_swap(struct tx *tx, dirid_t dir_a, const char *a, dirid_t dir_b, con
 
 int tx_dir_get(struct tx *tx, dirid_t id, struct dir_row *ret);
 int tx_dir_find(struct tx *tx, dirid_t parent, const char *name, struct dir_row *ret);
-int tx_dir_put(struct tx *tx, struct dir_row *row); /* id 0: a new one, written back */
-int tx_dir_delete(struct tx *tx, dirid_t id);	    /* -ENOTEMPTY while rows are below it */
-int tx_dir_move(struct tx *tx, dirid_t id, dirid_t new_parent, const char *new_name); /* -EEXIST */
-bool tx_dir_is_empty(struct tx *tx, dirid_t id);    /* no file row, no directory row below */
+/*
+ * id 0: a new one, written back (-EEXIST: the name is taken; -ENOENT: no such
+ * parent).  Otherwise the attributes of that row; it does not move (-EINVAL).  A
+ * row that was deleted comes back under its old id.
+ */
+int tx_dir_put(struct tx *tx, struct dir_row *row);
+int tx_dir_delete(struct tx *tx, dirid_t id); /* -ENOTEMPTY while rows are below it */
+/*
+ * -EEXIST: the name is taken; -EINVAL: below itself.  The name "" is for two moves
+ * of one job: a row may not keep it.
+ */
+int tx_dir_move(struct tx *tx, dirid_t id, dirid_t new_parent, const char *new_name);
+bool tx_dir_is_empty(struct tx *tx, dirid_t id); /* no file row, no directory row below */
 
 /* The id of a path text (bytes); made when it is new. */
 int tx_path_id(struct tx *tx, const char *path, int64_t *ret);
 
-/* file row -> trash row, with path (bytes) for people; deletes the file row.  due_ns is absolute. */
+/*
+ * file row -> trash row, with path (bytes) for people; deletes the file row.
+ * due_ns is absolute.  A trash row's file.txn is the transaction that put it
+ * there: a drop waits until that one is journalled.
+ */
 int tx_trash_file(struct tx *tx, const struct file_row *row, const char *path,
 		  enum trash_reason reason, int64_t due_ns);
-int tx_trash_put(struct tx *tx, struct trash_row *row); /* id is written back */
+int tx_trash_put(struct tx *tx, struct trash_row *row);		    /* id is written back */
 int tx_trash_get(struct tx *tx, int64_t id, struct trash_row *ret); /* free with trash_row_fini */
 int tx_trash_delete(struct tx *tx, int64_t id);
 /* The newest trash row of this ino with the same size and crc. */
 int tx_trash_find_same(struct tx *tx, uint64_t ino, uint64_t size, uint32_t crc32c,
 		       struct trash_row *ret);
 
-int tx_event_put(struct tx *tx, struct event_row *ev); /* id is written back */
+int tx_event_put(struct tx *tx, struct event_row *ev);		/* id is written back */
 int tx_event_update(struct tx *tx, const struct event_row *ev); /* tries, next_ns, parked, error */
 int tx_event_delete(struct tx *tx, int64_t id);
 
@@ -145,7 +172,10 @@ int cat_dir_path(struct catalogue *c, dirid_t id, char **ret);
 /* The path text of a path id (objdir); heap.  -ENOENT. */
 int cat_path_text(struct catalogue *c, int64_t path_id, char **ret);
 
-/* Trash rows with id > after, oldest id first; fini each.  due_before_ns 0: all. */
+/*
+ * Trash rows with id > after, oldest id first; fini each.  due_before_ns 0: all;
+ * otherwise a call costs as much as there are due rows, not as there are rows.
+ */
 int cat_trash_after(struct catalogue *c, int64_t after, int64_t due_before_ns,
 		    struct trash_row *rows, int max);
 /* The newest trash row of this ino with the same size and crc; fini.  -ENOENT. */
@@ -153,7 +183,10 @@ int cat_trash_find_same(struct catalogue *c, uint64_t ino, uint64_t size, uint32
 			struct trash_row *ret);
 void trash_row_fini(struct trash_row *row);
 
-/* Waiting events of a sink due at now_ns, in order; at most one a file (the oldest).  fini each. */
+/*
+ * Waiting events of a sink due at now_ns, by next_ns, then id; fini each.  At most
+ * one a file: its oldest that is not parked, and none while that one is not due.
+ */
 int cat_events_due(struct catalogue *c, int sink, int64_t now_ns, struct event_row *rows, int max);
 /* All events, parked ones too, id > after. */
 int cat_events_after(struct catalogue *c, int sink, int64_t after, struct event_row *rows, int max);
@@ -176,17 +209,18 @@ struct journal_part {
 	uint64_t seq;	   /* sequence number in the store, from 1 */
 	int64_t first_txn; /* the range it holds, inclusive */
 	int64_t last_txn;
-	void *data;	   /* owned: concatenated changesets; free() */
+	void *data; /* owned: concatenated changesets; free() */
 	size_t len_bytes;
 };
 
 /*
  * The next part to ship, at most max_bytes unless one transaction is larger; its
  * seq and range are fixed in the catalogue before it is returned, so asking
- * again after a crash gives the same bytes.  -ENODATA: nothing to ship.
+ * again after a crash gives the same bytes.  -ENODATA: nothing to ship.  One thread
+ * ships.
  */
 int catalogue_journal_next(struct catalogue *c, size_t max_bytes, struct journal_part *ret);
-/* The store has it: deletes the shipped rows, moves the mark.  */
+/* The store has it: deletes its rows, moves the mark.  -EINVAL: not the part that is fixed. */
 int catalogue_journal_acked(struct catalogue *c, const struct journal_part *part);
 /* Every transaction up to this one is in the store.  Cheap, any thread. */
 int64_t catalogue_journalled_txn(struct catalogue *c);
@@ -203,11 +237,11 @@ struct cat_rebuild;
 int cat_rebuild_begin(const char *file, const struct uid128 *volume, const struct uid128 *node,
 		      struct cat_rebuild **ret, char *err, size_t size);
 /*
- * -EBADMSG: not a changeset.  len_bytes 0: the part holds none (a record of the
+ * -EBADMSG: not a changeset of these tables, or seq is not above the last.  len_bytes 0: the part holds none (a record of the
  * journal's owner) and only counts a number.
  */
 int cat_rebuild_apply(struct cat_rebuild *r, uint64_t seq, const void *data, size_t len_bytes);
-int cat_rebuild_finish(struct cat_rebuild *r); /* checks counters, integrity; frees r */
+int cat_rebuild_finish(struct cat_rebuild *r); /* counts, checks integrity; frees r */
 void cat_rebuild_abort(struct cat_rebuild *r); /* removes the file; frees r */
 
 /* PRAGMA quick_check and the kept counters against counted ones; for ebbctl.  0 or -EUCLEAN. */

@@ -43,9 +43,9 @@ struct cat_state {
 
 struct catalogue {
 	/* constant after open */
-	char *file;    /* owned, absolute */
-	int lock_fd;   /* owned; flocked */
-	bool opening;  /* before the writer's thread runs: failpoints do not count */
+	char *file;   /* owned, absolute */
+	int lock_fd;  /* owned; flocked */
+	bool opening; /* before the writer's thread runs: failpoints do not count */
 	pthread_key_t reader_key;
 	pthread_t thread;
 
@@ -68,10 +68,10 @@ struct catalogue {
 
 	/* the writer thread's own */
 	struct db db;
-	bool full;	       /* PRAGMA synchronous as it is set */
-	int wal_pages;	       /* in the WAL after the last commit */
-	int restart_pages;     /* a RESTART checkpoint is due beyond */
-	bool passive_due;      /* there are frames a checkpoint was not tried on */
+	bool full;	   /* PRAGMA synchronous as it is set */
+	int wal_pages;	   /* in the WAL after the last commit */
+	int restart_pages; /* a RESTART checkpoint is due beyond */
+	bool passive_due;  /* there are frames a checkpoint was not tried on */
 };
 
 struct tx {
@@ -97,16 +97,20 @@ int state_reserve_first(struct catalogue *c);
 
 /* ---- schema.c ---- */
 #define SCHEMA_FORMAT 1
-#define SCHEMA_MAX_JOURNALLED 8
+#define SCHEMA_MAX_COLUMNS 32
 extern const char *const schema_journalled[]; /* names, NULL at the end */
 /* SQLite keeps the old mode without an error where shared memory does not work. */
 int schema_set_wal(struct db *db);
-/* Columns of a journalled table; 0 when it is none. */
-int schema_columns(struct db *db, const char *table);
+/* How many columns a journalled table has (0: it is none), and their places in its key, or 0. */
+int schema_columns(struct db *db, const char *table, unsigned char key[SCHEMA_MAX_COLUMNS]);
 /* The tables and first rows; inside a transaction. */
 int schema_create(struct db *db, const struct uid128 *volume, const struct uid128 *node);
 /* 1: a catalogue of this format; 0: empty; -ENOTSUP, -EUCLEAN (err says why), or an error. */
 int schema_recognise(struct db *db, char *err, size_t size);
+
+/* ---- changeset.c ---- */
+/* Are these bytes changesets of our tables, whole?  0, -EBADMSG, or an error of db. */
+int changeset_check(struct db *db, const void *data, size_t len);
 
 /* ---- commit.c ---- */
 int tx_begin(struct catalogue *c, enum sync sync, struct tx *ret);
@@ -137,6 +141,6 @@ int reader_get(struct catalogue *c, struct db **ret);
 bool row_is_name(const char *name);
 void file_bind(struct query *q, const struct file_row *row, int64_t txn);
 int file_load(struct query *q, struct file_row *ret);
-int dir_get(struct db *db, dirid_t id, struct dir_row *ret);
+int dir_row_get(struct db *db, dirid_t id, struct dir_row *ret);
 
 #endif

@@ -58,8 +58,7 @@ void db_fini(struct db *db)
 	for (int i = 0; i < SQL_COUNT; i++)
 		sqlite3_finalize(db->stmts[i]);
 	if (sqlite3_close(db->handle) != SQLITE_OK)
-		log_error("cannot close catalogue '%s': %s", db->file,
-			  sqlite3_errmsg(db->handle));
+		log_error("cannot close catalogue '%s': %s", db->file, sqlite3_errmsg(db->handle));
 	memset(db, 0, sizeof(*db));
 }
 
@@ -188,8 +187,8 @@ void query_init(struct query *q, struct db *db, enum sql_id id)
 
 	*q = (struct query){ .db = db, .id = id };
 	if (!*slot)
-		stick(q, sqlite3_prepare_v3(db->handle, sql_text[id], -1,
-					    SQLITE_PREPARE_PERSISTENT, slot, NULL));
+		stick(q, sqlite3_prepare_v3(db->handle, sql_text[id], -1, SQLITE_PREPARE_PERSISTENT,
+					    slot, NULL));
 	q->stmt = *slot;
 }
 

@@ -89,7 +89,7 @@ int query_run(struct query *q);	 /* to its end; 0 or an error */
 int query_status(struct query *q);
 
 int64_t query_int(struct query *q);
-int64_t query_int_or(struct query *q, int64_t same); /* same when it is NULL */
+int64_t query_int_or(struct query *q, int64_t same);		     /* same when it is NULL */
 int64_t query_int_within(struct query *q, int64_t min, int64_t max); /* else damaged */
 /* Borrowed until the next step; NULL when it is NULL or empty. */
 const void *query_bytes(struct query *q, size_t *ret_len);

@@ -63,7 +63,7 @@ static int one_dir(struct query *q, struct dir_row *ret)
 	return r;
 }
 
-int dir_get(struct db *db, dirid_t id, struct dir_row *ret)
+int dir_row_get(struct db *db, dirid_t id, struct dir_row *ret)
 {
 	AUTO_QUERY struct query q;
 
@@ -105,7 +105,7 @@ static int dir_is_empty(struct db *db, dirid_t id)
 
 int tx_dir_get(struct tx *tx, dirid_t id, struct dir_row *ret)
 {
-	return tx_answer(tx, dir_get(tx->db, id, ret));
+	return tx_answer(tx, dir_row_get(tx->db, id, ret));
 }
 
 int tx_dir_find(struct tx *tx, dirid_t parent, const char *name, struct dir_row *ret)
@@ -117,7 +117,7 @@ int tx_dir_find(struct tx *tx, dirid_t parent, const char *name, struct dir_row 
 static int is_free(struct tx *tx, dirid_t parent, const char *name)
 {
 	struct dir_row row;
-	int r = dir_get(tx->db, parent, &row);
+	int r = dir_row_get(tx->db, parent, &row);
 
 	if (r < 0)
 		return r;
@@ -125,26 +125,34 @@ static int is_free(struct tx *tx, dirid_t parent, const char *name)
 	return r == 0 ? -EEXIST : r == -ENOENT ? 0 : r;
 }
 
-static int insert(struct tx *tx, struct dir_row *row)
+static int insert(struct tx *tx, const struct dir_row *row)
 {
 	AUTO_QUERY struct query q = { 0 };
-	struct dir_row new = *row;
 	int r = is_free(tx, row->parent, row->name);
 
 	if (r < 0)
 		return r;
-	new.id = tx->state.next_id[ROW_DIR]++;
 	query_init(&q, tx->db, SQL_DIR_INSERT);
-	bind_dir(&q, &new);
+	bind_dir(&q, row);
 	r = query_run(&q);
-	if (r < 0)
-		return r;
-	tx->state.counts.dirs++;
-	row->id = new.id;
-	return 0;
+	if (r == 0)
+		tx->state.counts.dirs++;
+	return r;
 }
 
-/* Attributes of a row that stays where it is. */
+static int insert_new(struct tx *tx, struct dir_row *row)
+{
+	struct dir_row new = *row;
+	int r;
+
+	new.id = tx->state.next_id[ROW_DIR]++;
+	r = insert(tx, &new);
+	if (r == 0)
+		row->id = new.id;
+	return r;
+}
+
+/* Attributes of a row that stays where it is, or the whole row if it was deleted. */
 static int update(struct tx *tx, const struct dir_row *row)
 {
 	AUTO_QUERY struct query q;
@@ -156,8 +164,12 @@ static int update(struct tx *tx, const struct dir_row *row)
 	r = query_run(&q);
 	if (r < 0 || db_changes(tx->db) == 1)
 		return r;
-	r = dir_get(tx->db, row->id, &old);
-	return r == 0 ? -EINVAL : r;
+	r = dir_row_get(tx->db, row->id, &old);
+	if (r == 0)
+		return -EINVAL;
+	if (r == -ENOENT && row->id > 0 && row->id < tx->state.next_id[ROW_DIR])
+		return insert(tx, row);
+	return r;
 }
 
 int tx_dir_put(struct tx *tx, struct dir_row *row)
@@ -166,7 +178,7 @@ int tx_dir_put(struct tx *tx, struct dir_row *row)
 
 	if (row->id != ROW_ROOT_DIR && !row_is_name(row->name))
 		return -EINVAL;
-	r = row->id == 0 ? insert(tx, row) : update(tx, row);
+	r = row->id == 0 ? insert_new(tx, row) : update(tx, row);
 	return r == -EINVAL ? r : tx_answer(tx, r);
 }
 
@@ -204,7 +216,7 @@ static int is_above(struct tx *tx, dirid_t id, dirid_t dir)
 			return 1;
 		if (depth > DEPTH_MAX)
 			return db_damaged(tx->db, "directories go in a circle");
-		r = dir_get(tx->db, dir, &row);
+		r = dir_row_get(tx->db, dir, &row);
 		if (r < 0)
 			return r;
 		dir = row.parent;
@@ -217,7 +229,7 @@ int tx_dir_move(struct tx *tx, dirid_t id, dirid_t new_parent, const char *new_n
 	AUTO_QUERY struct query q = { 0 };
 	int r;
 
-	if (!row_is_name(new_name))
+	if (new_name[0] && !row_is_name(new_name))
 		return -EINVAL;
 	r = is_above(tx, id, new_parent);
 	if (r > 0)
@@ -280,7 +292,7 @@ int cat_dir_get(struct catalogue *c, dirid_t id, struct dir_row *ret)
 	struct db *db;
 	int r = reader_get(c, &db);
 
-	return r < 0 ? r : dir_get(db, id, ret);
+	return r < 0 ? r : dir_row_get(db, id, ret);
 }
 
 int cat_dir_find(struct catalogue *c, dirid_t parent, const char *name, struct dir_row *ret)

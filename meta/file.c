@@ -96,7 +96,7 @@ static int exists(struct tx *tx, dirid_t dir)
 
 	if (dir == tx->known_dir)
 		return 0;
-	r = dir_get(tx->db, dir, &row);
+	r = dir_row_get(tx->db, dir, &row);
 	if (r == 0)
 		tx->known_dir = dir;
 	return r;

@@ -224,8 +224,8 @@ static int run_ack(struct tx *tx, void *arg)
 	if (r == 0 && (fixed.seq != part->seq || fixed.last_txn != part->last_txn ||
 		       fixed.first_txn != part->first_txn))
 		return -EINVAL;
-	if (r < 0 || (r = total(tx->db, part, &bytes)) < 0 ||
-	    (r = delete_rows(tx->db, part)) < 0 || (r = delete_fixed(tx->db, part)) < 0)
+	if (r < 0 || (r = total(tx->db, part, &bytes)) < 0 || (r = delete_rows(tx->db, part)) < 0 ||
+	    (r = delete_fixed(tx->db, part)) < 0)
 		return tx_result(tx, r);
 	tx->state.journal_bytes -= bytes;
 	tx->state.journalled_txn = part->last_txn;

@@ -88,8 +88,7 @@ static int create_tables(struct db *db, const struct uid128 *volume, const struc
 	if ((r = db_exec(db, SQL_PRAGMA_NEW)) < 0 || (r = db_exec(db, SQL_PRAGMA_COMMON)) < 0 ||
 	    (r = schema_set_wal(db)) < 0 || (r = db_exec(db, SQL_PRAGMA_WRITER)) < 0 ||
 	    (r = db_exec(db, SQL_SYNC_NORMAL)) < 0 || (r = db_run(db, SQL_BEGIN)) < 0 ||
-	    (r = schema_create(db, volume, node)) < 0 ||
-	    (r = db_exec(db, SQL_MARK_REBUILDING)) < 0)
+	    (r = schema_create(db, volume, node)) < 0 || (r = db_exec(db, SQL_MARK_REBUILDING)) < 0)
 		return r;
 	return db_run(db, SQL_COMMIT);
 }
@@ -149,31 +148,6 @@ int cat_rebuild_begin(const char *file, const struct uid128 *volume, const struc
 
 /* ---- apply ---- */
 
-/* Are these bytes changesets of our tables?  SQLite would skip what it does not know. */
-static int validate(struct db *db, void *data, int len)
-{
-	sqlite3_changeset_iter *iter = NULL;
-	char last[16] = "";
-	int rc, r = 0;
-
-	rc = sqlite3changeset_start(&iter, len, data);
-	while (rc == SQLITE_OK && r == 0 && (rc = sqlite3changeset_next(iter)) == SQLITE_ROW) {
-		const char *table;
-		int columns, op;
-
-		rc = sqlite3changeset_op(iter, &table, &columns, &op, NULL);
-		if (rc != SQLITE_OK || strcmp(table, last) == 0)
-			continue;
-		r = schema_columns(db, table);
-		r = r < 0 ? r : r == columns ? 0 : -EBADMSG;
-		snprintf(last, sizeof(last), "%s", table);
-	}
-	rc = sqlite3changeset_finalize(iter);
-	if (r < 0)
-		return r;
-	return rc == SQLITE_OK ? 0 : rc == SQLITE_NOMEM ? -ENOMEM : -EBADMSG;
-}
-
 static int on_conflict(void *arg, int what, sqlite3_changeset_iter *iter)
 {
 	struct cat_rebuild *r = arg;
@@ -193,9 +167,11 @@ static int on_conflict(void *arg, int what, sqlite3_changeset_iter *iter)
 
 static int apply(struct cat_rebuild *r, void *data, int len)
 {
-	int rc = sqlite3changeset_apply_v2(r->db.handle, len, data, NULL, on_conflict, r, NULL, NULL,
-					   SQLITE_CHANGESETAPPLY_NOSAVEPOINT);
+	int rc = sqlite3changeset_apply_v2(r->db.handle, len, data, NULL, on_conflict, r, NULL,
+					   NULL, SQLITE_CHANGESETAPPLY_NOSAVEPOINT);
 
+	if (rc == SQLITE_ABORT) /* on_conflict() met a value that the table refuses */
+		return -EBADMSG;
 	return rc == SQLITE_OK ? 0 : db_error(&r->db, rc, "apply a part of the journal");
 }
 
@@ -210,31 +186,35 @@ static void checkpoint(struct cat_rebuild *r)
 		db_error(&r->db, rc, "move the WAL to the database");
 }
 
+static int apply_part(struct cat_rebuild *r, const void *data, size_t len)
+{
+	int ret = changeset_check(&r->db, data, len);
+
+	if (ret < 0)
+		return ret;
+	ret = db_run(&r->db, SQL_BEGIN);
+	if (ret == 0)
+		ret = apply(r, (void *)data, (int)len);
+	if (ret == 0)
+		ret = db_run(&r->db, SQL_COMMIT);
+	if (ret < 0 && db_in_transaction(&r->db))
+		db_run(&r->db, SQL_ROLLBACK);
+	return ret;
+}
+
 int cat_rebuild_apply(struct cat_rebuild *r, uint64_t seq, const void *data, size_t len_bytes)
 {
 	int ret;
 
 	if (seq <= r->seq || len_bytes > INT32_MAX)
 		return -EBADMSG;
-	if (len_bytes == 0) {
-		r->seq = seq;
-		return 0;
-	}
-	ret = validate(&r->db, (void *)data, (int)len_bytes);
-	if (ret < 0)
-		return ret;
-	ret = db_run(&r->db, SQL_BEGIN);
-	if (ret == 0)
-		ret = apply(r, (void *)data, (int)len_bytes);
-	if (ret == 0)
-		ret = db_run(&r->db, SQL_COMMIT);
-	if (ret < 0) {
-		if (db_in_transaction(&r->db))
-			db_run(&r->db, SQL_ROLLBACK);
-		return ret;
+	if (len_bytes > 0) {
+		ret = apply_part(r, data, len_bytes);
+		if (ret < 0)
+			return ret;
+		checkpoint(r);
 	}
 	r->seq = seq;
-	checkpoint(r);
 	return 0;
 }
 
@@ -281,7 +261,7 @@ int cat_rebuild_finish(struct cat_rebuild *r)
 		if (db_in_transaction(&r->db))
 			db_run(&r->db, SQL_ROLLBACK);
 	} else if (r->merged > 0) {
-		log_info("catalogue '%s': %llu changes met rows that were newer", r->file,
+		log_info("catalogue '%s': %llu changes met another row than they expected", r->file,
 			 (unsigned long long)r->merged);
 	}
 	free_rebuild(r);

@@ -20,8 +20,8 @@ typedef int64_t dirid_t;
 
 /* Which cache file's bytes were archived: it proves something only for that file. */
 struct identity {
-	uint64_t ino;	  /* st_ino in the cache */
-	uint64_t size;	  /* bytes */
+	uint64_t ino;  /* st_ino in the cache */
+	uint64_t size; /* bytes */
 	int64_t mtime_ns;
 	int64_t ctime_ns;
 };
@@ -49,14 +49,14 @@ struct file_row {
 	char name[ROW_NAME_MAX + 1];
 	uint64_t ino; /* the file's id: never reused, survives rename, release, restart */
 	struct row_attr attr;
-	uint32_t crc32c;	/* of all bytes */
+	uint32_t crc32c; /* of all bytes */
 	enum row_object object;
-	int64_t objdir;		/* path id (table path) the directory had when it was archived */
+	int64_t objdir; /* path id (table path) the directory had when it was archived */
 	char objname[ROW_NAME_MAX + 1]; /* "" while equal to name */
-	uint64_t attempt;	/* unique a node: the object's xattr says <node uuid>/<attempt> */
-	struct identity id;	/* id.size == attr.size, id.mtime_ns as the cache had it */
-	int64_t txn;		/* transaction that wrote the row last: journalled up to where? */
-	bool told;		/* some sink was given this object's URL */
+	uint64_t attempt;   /* unique a node: the object's xattr says <node uuid>/<attempt> */
+	struct identity id; /* id.size == attr.size, id.mtime_ns as the cache had it */
+	int64_t txn;	    /* transaction that wrote the row last: journalled up to where? */
+	bool told;	    /* some sink was given this object's URL */
 };
 
 struct dir_row {
@@ -74,13 +74,13 @@ enum trash_reason {
 	TRASH_REMOVED = 1,
 	TRASH_REPLACED = 2, /* renamed over, opened for writing, truncated */
 	TRASH_LINKED = 3,
-	TRASH_UNSEEN = 4,  /* changed without ebbfs seeing it */
-	TRASH_ORPHAN = 5,  /* an object of an unfinished batch; has no path to go back to */
+	TRASH_UNSEEN = 4, /* changed without ebbfs seeing it */
+	TRASH_ORPHAN = 5, /* an object of an unfinished batch; has no path to go back to */
 };
 
 struct trash_row {
 	int64_t id;
-	char *path; /* owned; bytes, relative to the tree; where the name was */
+	char *path;	      /* owned; bytes, relative to the tree; where the name was */
 	struct file_row file; /* dir and name as they were */
 	enum trash_reason reason;
 	int64_t removed_ns;
@@ -95,18 +95,18 @@ enum event_kind {
 };
 
 struct event_row {
-	int64_t id;	/* order of events; per file it is the order of sending */
-	int sink;	/* index of the sink, as tier gave it */
+	int64_t id; /* order of events; per file it is the order of sending */
+	int sink;   /* index of the sink, as tier gave it */
 	enum event_kind kind;
 	uint64_t ino;
-	dirid_t dir;	/* where the name was then; sent only if the row there still has this ino */
+	dirid_t dir; /* where the name was then; sent only if the row there still has this ino */
 	char name[ROW_NAME_MAX + 1];
-	char *path;	/* owned; kept for EVENT_REMOVED and EVENT_LOCAL, else NULL */
+	char *path; /* owned; kept for EVENT_REMOVED and EVENT_LOCAL, else NULL */
 	int tries;
 	int64_t first_ns; /* when it was queued */
-	int64_t next_ns; /* not before */
-	int parked;	 /* EVENT_WAITING, EVENT_MISSING or EVENT_POISONED */
-	char *error;	 /* owned, may be NULL: what the sink said last */
+	int64_t next_ns;  /* not before */
+	int parked;	  /* EVENT_WAITING, EVENT_MISSING or EVENT_POISONED */
+	char *error;	  /* owned, may be NULL: what the sink said last */
 };
 
 enum { EVENT_WAITING = 0, EVENT_MISSING = 1, EVENT_POISONED = 2 };
@@ -131,7 +131,7 @@ struct intent_row {
 
 /* Kept, not counted. */
 struct catalogue_counts {
-	int64_t files;	      /* rows: archived and released together */
+	int64_t files; /* rows: archived and released together */
 	int64_t file_bytes;
 	int64_t dirs;
 	int64_t trash;

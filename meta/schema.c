@@ -13,7 +13,7 @@
 
 #include "meta/catalogue_int.h"
 
-#define ID_CATALOGUE 0x45626273 /* "Ebbs" */
+#define ID_CATALOGUE 0x45626273	 /* "Ebbs" */
 #define ID_REBUILDING 0x45626272 /* "Ebbr" */
 
 static const char *const statements[] = {
@@ -72,11 +72,11 @@ int schema_set_wal(struct db *db)
 	return db_error(db, SQLITE_CANTOPEN, "share memory on this file system");
 }
 
-int schema_columns(struct db *db, const char *table)
+int schema_columns(struct db *db, const char *table, unsigned char key[SCHEMA_MAX_COLUMNS])
 {
-	AUTO_QUERY struct query q;
+	AUTO_QUERY struct query q = { 0 };
 	bool known = false;
-	int r;
+	int r, n = 0;
 
 	for (const char *const *t = schema_journalled; *t; t++)
 		known = known || strcmp(*t, table) == 0;
@@ -84,8 +84,9 @@ int schema_columns(struct db *db, const char *table)
 		return 0;
 	query_init(&q, db, SQL_TABLE_COLUMNS);
 	query_bind_str(&q, table);
-	r = query_one(&q);
-	return r < 0 ? r : (int)query_int(&q);
+	while ((r = query_next(&q)) > 0 && n < SCHEMA_MAX_COLUMNS)
+		key[n++] = (unsigned char)query_int(&q);
+	return r < 0 ? r : n;
 }
 
 static int ask(struct db *db, enum sql_id id, int64_t *ret)
@@ -118,8 +119,9 @@ int schema_recognise(struct db *db, char *err, size_t size)
 	    (r = ask(db, SQL_OBJECTS, &objects)) < 0)
 		return r;
 	if (id == ID_REBUILDING)
-		return refuse(err, size, -EUCLEAN, db->file,
-			      "its rebuild was cut short; remove it and run 'ebbctl rebuild' again");
+		return refuse(
+			err, size, -EUCLEAN, db->file,
+			"its rebuild was cut short; remove it and run 'ebbctl rebuild' again");
 	if (id == 0 && version == 0 && objects == 0)
 		return 0;
 	if (id != ID_CATALOGUE)

@@ -18,8 +18,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "catalogue_fixture.h"
 #include "lib/log.h"
+#include "tests/unit/catalogue_fixture.h"
 
 static struct fixture *new_fixture(void)
 {
@@ -232,6 +232,20 @@ char *journalled_rows(const char *file)
 			 "SELECT * FROM outbox ORDER BY id");
 }
 
+void assert_same_text(const char *a, const char *b)
+{
+	while (*a && *b) {
+		int len_a = (int)strcspn(a, "\n"), len_b = (int)strcspn(b, "\n");
+
+		if (len_a != len_b || memcmp(a, b, (size_t)len_a) != 0)
+			fail_msg("%.*s\nis not\n%.*s", len_a, a, len_b, b);
+		a += len_a + 1;
+		b += len_b + 1;
+	}
+	if (*a || *b)
+		fail_msg("more lines on one side: %s%s", a, b);
+}
+
 void in_child(void (*body)(void *arg), void *arg, int how)
 {
 	int status;
@@ -251,4 +265,45 @@ void in_child(void (*body)(void *arg), void *arg, int how)
 		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == -how);
 	else
 		assert_true(WIFEXITED(status) && WEXITSTATUS(status) == how);
+}
+
+/* ---- the journal ---- */
+
+void parts_fini(struct parts *p)
+{
+	for (int i = 0; i < p->n; i++)
+		free(p->all[i].data);
+	free(p);
+}
+
+void ship(struct catalogue *c, struct parts *p, size_t max_bytes, int n)
+{
+	struct journal_part part;
+	int r = 0;
+
+	while (n-- > 0 && (r = catalogue_journal_next(c, max_bytes, &part)) == 0) {
+		assert_int_equal(part.seq, p->n + 1);
+		assert_int_equal(part.seq, catalogue_journal_seq(c));
+		assert_int_equal(part.first_txn, catalogue_journalled_txn(c) + 1);
+		assert_int_equal(catalogue_journal_acked(c, &part), 0);
+		assert_int_equal(part.last_txn, catalogue_journalled_txn(c));
+		assert_true(p->n < MAX_PARTS);
+		p->all[p->n++] = part;
+	}
+	if (r < 0) {
+		assert_int_equal(r, -ENODATA);
+		assert_int_equal(catalogue_journal_backlog(c), 0);
+	}
+}
+
+void put_some(struct catalogue *c, int first, int n)
+{
+	for (int i = first; i < first + n; i++) {
+		struct file_row row;
+		char name[16];
+
+		snprintf(name, sizeof(name), "%06d", i);
+		row = a_file(ROW_ROOT_DIR, name, i);
+		assert_int_equal(put_file(c, &row), 0);
+	}
 }

@@ -24,9 +24,9 @@ int fixture_teardown(void **state);
 /* The same, nothing opened. */
 int fixture_setup_closed(void **state);
 
-void fixture_open(struct fixture *f);	/* must succeed; creates */
+void fixture_open(struct fixture *f); /* must succeed; creates */
 void fixture_close(struct fixture *f);
-void fixture_reopen(struct fixture *f); /* counters checked first */
+void fixture_reopen(struct fixture *f);		      /* counters checked first */
 int fixture_try_open(struct fixture *f, bool create); /* err holds the sentence */
 
 /* catalogue_write with SYNC_NORMAL that must succeed. */
@@ -44,6 +44,24 @@ int put_file(struct catalogue *c, const struct file_row *row);
 char *sql(const char *file, const char *text);
 /* All rows of the tables that the journal carries, in key order. */
 char *journalled_rows(const char *file);
+
+/* Says which line differs first. */
+void assert_same_text(const char *a, const char *b);
+
+/* Rows of files "%06d" below the root, a transaction each. */
+void put_some(struct catalogue *c, int first, int n);
+
+/* The parts of a journal, as a store would hold them; calloc it. */
+#define MAX_PARTS 4000
+
+struct parts {
+	struct journal_part all[MAX_PARTS];
+	int n;
+};
+
+void parts_fini(struct parts *p); /* frees p, too */
+/* Moves at most n parts of at most max_bytes to p. */
+void ship(struct catalogue *c, struct parts *p, size_t max_bytes, int n);
 
 /* fork: body runs in a child that must die of `how`: an exit status, or -signal. */
 void in_child(void (*body)(void *arg), void *arg, int how);

@@ -18,9 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "catalogue_fixture.h"
 #include "lib/lock.h"
 #include "lib/log.h"
+#include "tests/unit/catalogue_fixture.h"
 
 #define N_JOBS 3000
 #define N_THREADS 6
@@ -397,8 +397,8 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 	const struct CMUnitTest tests[] = {
-		T(t_groups),	T(t_fail_alone),     T(t_flood),	T(t_close_runs_queued),
-		T(t_readonly),	T(t_reader_threads), T(t_wal_restarts),
+		T(t_groups),   T(t_fail_alone),	    T(t_flood),	       T(t_close_runs_queued),
+		T(t_readonly), T(t_reader_threads), T(t_wal_restarts),
 	};
 
 	log_open("t_catalogue_write", false);

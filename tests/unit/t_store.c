@@ -317,8 +317,8 @@ static void test_large(void **state)
 
 static void test_bad_keys(void **state)
 {
-	static const char *const bad[] = { "", "/", "/a", "a/", "a//b", ".", "..", "a/./b",
-					   "a/../b", "../a", "a/.." };
+	static const char *const bad[] = { "",	 "/",	  "/a",	    "a/",   "a//b", ".",
+					   "..", "a/./b", "a/../b", "../a", "a/.." };
 	char too_long[STORE_KEY_MAX + 1];
 	struct store_stat st;
 	char c;
@@ -367,9 +367,28 @@ static void try_key(const char *k)
 static void test_odd_keys(void **state)
 {
 	static const char *const names[] = {
-		"new\nline", "quote'\"", "back\\slash", "spa ce", "tab\t", "per%cent%2f", "que?ry#frag",
-		"...", ".hidden", "-dash", "~", "\x01\x7f", "gr\xc3\xbc\xc3\x9f", "bad\xff\xfe utf",
-		"cut\xc3", "$(id)", "a=b&c", "user.ebb.attempt", "*[a-z]?", ".ebb", ".ebb/x", "deep/.ebb/o/1",
+		"new\nline",
+		"quote'\"",
+		"back\\slash",
+		"spa ce",
+		"tab\t",
+		"per%cent%2f",
+		"que?ry#frag",
+		"...",
+		".hidden",
+		"-dash",
+		"~",
+		"\x01\x7f",
+		"gr\xc3\xbc\xc3\x9f",
+		"bad\xff\xfe utf",
+		"cut\xc3",
+		"$(id)",
+		"a=b&c",
+		"user.ebb.attempt",
+		"*[a-z]?",
+		".ebb",
+		".ebb/x",
+		"deep/.ebb/o/1",
 	};
 	char name[300];
 
@@ -439,7 +458,8 @@ static void test_one_wins(void **state)
 	for (unsigned i = 0; i < 64; i++) {
 		snprintf(attempts[i], sizeof(attempts[i]), "node/%u", i);
 		snprintf(data[i], sizeof(data[i]), "data of %u", i);
-		attrs[i] = (struct store_attrs){ .attempt = attempts[i], .path = k,
+		attrs[i] = (struct store_attrs){ .attempt = attempts[i],
+						 .path = k,
 						 .crc32c = crc32c(0, data[i], strlen(data[i])) };
 		store_put(on.store, k, data[i], strlen(data[i]), &attrs[i], batch_done, &b);
 	}
@@ -464,7 +484,8 @@ static void test_many(void **state)
 	batch_init(&b, N);
 	for (unsigned i = 0; i < N; i++) {
 		snprintf(keys[i], sizeof(keys[i]), "%s/many/%u/%u", on.prefix, i % 7, i);
-		attrs[i] = (struct store_attrs){ .attempt = "node/1", .path = keys[i],
+		attrs[i] = (struct store_attrs){ .attempt = "node/1",
+						 .path = keys[i],
 						 .crc32c = crc32c(0, keys[i], strlen(keys[i])) };
 		store_put(on.store, keys[i], keys[i], strlen(keys[i]), &attrs[i], batch_done, &b);
 	}
@@ -523,8 +544,8 @@ static void test_churn(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 8; i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, put_and_drop,
-						(void *)(uintptr_t)i), 0);
+		assert_int_equal(
+			pthread_create(&threads[i], NULL, put_and_drop, (void *)(uintptr_t)i), 0);
 	for (unsigned i = 0; i < 8; i++) {
 		pthread_join(threads[i], &r);
 		assert_int_equal((intptr_t)r, 0);
@@ -550,7 +571,8 @@ static int stop_at_two(const char *k, void *arg)
 
 static void test_list(void **state)
 {
-	static const char *const names[] = { "list/ab/c", "list/ab/d", "list/abe", "list/x", "list/\xc3\xa4" };
+	static const char *const names[] = { "list/ab/c", "list/ab/d", "list/abe", "list/x",
+					     "list/\xc3\xa4" };
 	char seen[512] = "";
 	unsigned n = 0;
 
@@ -587,7 +609,9 @@ static void test_list(void **state)
 static void test_prove(void **state)
 {
 	const char *k = key("proven");
-	struct receipt_want want = { .key = k, .attempt = "node/1", .size = 9, .crc32c = 0xe3069283 };
+	struct receipt_want want = {
+		.key = k, .attempt = "node/1", .size = 9, .crc32c = 0xe3069283
+	};
 	struct receipt_want bad;
 	struct receipt *r = NULL;
 
@@ -718,13 +742,24 @@ static void test_urls(void **state)
 		const char *url;
 		int r;
 	} bad[] = {
-		{ "", -EINVAL },	    { "nonsense", -EINVAL },	{ "ftp://x", -EINVAL },
-		{ "dir", -EINVAL },	    { "dir:", -EINVAL },	{ "dir:relative", -EINVAL },
-		{ "dir:/", -EINVAL },	    { "dir:/nonexistent", -ENOENT },
-		{ "dir:/dev/null", -ENOTDIR }, { "mem:a/b", -EINVAL },  { "fault:", -EINVAL },
-		{ "fault:/x", -EINVAL },    { "fault:/x:nonsense", -EINVAL },
-		{ "rados:", -EINVAL },	    { "rados:/ns", -EINVAL },	{ "rados:a/b/c", -EINVAL },
-		{ "rados:a?nonsense=1", -EINVAL }, { "rados:a?conf", -EINVAL },
+		{ "", -EINVAL },
+		{ "nonsense", -EINVAL },
+		{ "ftp://x", -EINVAL },
+		{ "dir", -EINVAL },
+		{ "dir:", -EINVAL },
+		{ "dir:relative", -EINVAL },
+		{ "dir:/", -EINVAL },
+		{ "dir:/nonexistent", -ENOENT },
+		{ "dir:/dev/null", -ENOTDIR },
+		{ "mem:a/b", -EINVAL },
+		{ "fault:", -EINVAL },
+		{ "fault:/x", -EINVAL },
+		{ "fault:/x:nonsense", -EINVAL },
+		{ "rados:", -EINVAL },
+		{ "rados:/ns", -EINVAL },
+		{ "rados:a/b/c", -EINVAL },
+		{ "rados:a?nonsense=1", -EINVAL },
+		{ "rados:a?conf", -EINVAL },
 	};
 
 	(void)state;

@@ -72,7 +72,8 @@ static int teardown(void **state)
 
 static int put(const char *key, const char *attempt, const char *text)
 {
-	struct store_attrs attrs = { .attempt = attempt, .path = "as/it was",
+	struct store_attrs attrs = { .attempt = attempt,
+				     .path = "as/it was",
 				     .crc32c = crc32c(0, text, strlen(text)) };
 
 	return store_put_wait(store, key, text, strlen(text), &attrs);
@@ -121,7 +122,9 @@ static void test_plain_file(void **state)
 /* A byte changed on the disk by somebody else is found; so is a file cut short. */
 static void test_damage(void **state)
 {
-	struct receipt_want want = { .key = "k", .attempt = "node/1", .size = 9, .crc32c = 0xe3069283 };
+	struct receipt_want want = {
+		.key = "k", .attempt = "node/1", .size = 9, .crc32c = 0xe3069283
+	};
 	struct receipt *r = NULL;
 	struct store_stat st;
 	int fd;
@@ -246,7 +249,8 @@ static void test_two_processes(void **state)
 	(void)state;
 	assert_int_equal(open_store(root, &other, err), 0);
 	for (unsigned i = 0; i < 4; i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, churn, i % 2 ? other : store), 0);
+		assert_int_equal(pthread_create(&threads[i], NULL, churn, i % 2 ? other : store),
+				 0);
 	for (unsigned i = 0; i < 4; i++) {
 		pthread_join(threads[i], &r);
 		assert_int_equal((intptr_t)r, 0);
@@ -379,9 +383,9 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 #define TEST_CLOSED(f) cmocka_unit_test_setup_teardown(f, setup_closed, teardown)
 	static const struct CMUnitTest tests[] = {
-		TEST(test_plain_file), TEST(test_damage),	 TEST(test_foreign),
-		TEST(test_no_objects), TEST(test_symlinks),	 TEST(test_prune),
-		TEST(test_two_processes), TEST(test_named_temps), TEST(test_tmpfs),
+		TEST(test_plain_file),	     TEST(test_damage),		  TEST(test_foreign),
+		TEST(test_no_objects),	     TEST(test_symlinks),	  TEST(test_prune),
+		TEST(test_two_processes),    TEST(test_named_temps),	  TEST(test_tmpfs),
 		TEST_CLOSED(test_no_xattrs), TEST_CLOSED(test_read_only),
 	};
 

@@ -213,7 +213,9 @@ static void test_get(void **state)
 
 static void test_verify(void **state)
 {
-	struct receipt_want want = { .key = "k", .attempt = "node/1", .size = 9, .crc32c = 0xe3069283 };
+	struct receipt_want want = {
+		.key = "k", .attempt = "node/1", .size = 9, .crc32c = 0xe3069283
+	};
 	struct receipt *receipt = NULL;
 
 	(void)state;
@@ -395,10 +397,23 @@ static void test_close(void **state)
 static void test_bad_rules(void **state)
 {
 	static const char *const bad[] = {
-		"put", "put explode", "fetch error EIO", "put error", "put error ENONSENSE", "put short",
-		"get full", "put error EIO 0", "put error EIO every", "put error EIO every x",
-		"put delay", "put delay soon", "put error EIO p 101", "put error EIO now", "list lost",
-		"put error EIO key", "put down 1 2 x",
+		"put",
+		"put explode",
+		"fetch error EIO",
+		"put error",
+		"put error ENONSENSE",
+		"put short",
+		"get full",
+		"put error EIO 0",
+		"put error EIO every",
+		"put error EIO every x",
+		"put delay",
+		"put delay soon",
+		"put error EIO p 101",
+		"put error EIO now",
+		"list lost",
+		"put error EIO key",
+		"put down 1 2 x",
 	};
 	char err[256];
 
@@ -447,11 +462,11 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	static const struct CMUnitTest tests[] = {
-		TEST(test_every),  TEST(test_nth_and_first), TEST(test_probability),
-		TEST(test_key),	   TEST(test_get),	     TEST(test_verify),
-		TEST(test_lost),   TEST(test_list),	     TEST(test_down),
-		TEST(test_full),   TEST(test_delay),	     TEST(test_delay_too_long),
-		TEST(test_hold),   TEST(test_close),	     TEST(test_bad_rules),
+		TEST(test_every),      TEST(test_nth_and_first), TEST(test_probability),
+		TEST(test_key),	       TEST(test_get),		 TEST(test_verify),
+		TEST(test_lost),       TEST(test_list),		 TEST(test_down),
+		TEST(test_full),       TEST(test_delay),	 TEST(test_delay_too_long),
+		TEST(test_hold),       TEST(test_close),	 TEST(test_bad_rules),
 		TEST(test_bad_change), TEST(test_stack),
 	};
 	int fd = mkstemp(rules), failed;

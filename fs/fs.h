@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The FUSE face of a tier: one mount.
+ *
+ *	fs_mount	the kernel's mount, the threads that answer it
+ *	fs_wait		until it is unmounted or a signal asks for the end
+ *	fs_quiesce	no request is being answered any more
+ *	fs_unmount	the mount is gone, everything is freed
+ *
+ * The caller blocks SIGINT, SIGTERM, SIGHUP, SIGIO and SIGPIPE before it makes
+ * any thread (fs_block_signals): one thread of fs waits for the first three.
+ */
+#ifndef EBB_FS_FS_H
+#define EBB_FS_FS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tier/tier.h"
+
+struct fs;
+
+struct fs_params {
+	struct tier *tier;	   /* borrowed until fs_unmount */
+	const char *mountpoint;	   /* borrowed until fs_unmount; absolute */
+	const char *mount_options; /* for the kernel, "noatime,ro"; may be "" */
+	bool in_place;		   /* the cache is the directory mounted over */
+	/* What the store has, for df; total 0: unknown.  Never blocks. */
+	void (*store_room)(void *arg, uint64_t *total_bytes, uint64_t *free_bytes);
+	void *store_room_arg;
+};
+
+/* In the first thread, before any other. */
+void fs_block_signals(void);
+
+/*
+ * Mount and begin to answer.  When it returns the kernel has agreed on the
+ * protocol.  0; -errno, with a sentence in err.
+ */
+int fs_mount(const struct fs_params *params, struct fs **ret, char *err, size_t size);
+/* 0: unmounted, or ended by a signal; -errno: the connection broke. */
+int fs_wait(struct fs *fs);
+/* Waits for parked requests to be replied to; the tier must still be running. */
+void fs_quiesce(struct fs *fs);
+/* NULL is fine.  The tier must still be open. */
+void fs_unmount(struct fs *fs);
+
+struct fs_counts {
+	bool passthrough;	   /* offered by the kernel and used */
+	uint64_t parked;	   /* requests that wait now */
+	uint64_t parked_store;	   /* of them for the store */
+	uint64_t refused;	   /* since the mount: EIO because too many waited for the store */
+	uint64_t inodes_forgotten; /* since the mount: asked back from the kernel (max_inodes) */
+};
+void fs_counts(struct fs *fs, struct fs_counts *ret);
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One mount, as the files of fs/ see it.  Nothing of FUSE is here: what speaks to
+ * it is in session.c and op_*.c, which include fs/fs_fuse.h.
+ */
+#ifndef EBB_FS_FS_INT_H
+#define EBB_FS_FS_INT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "fs/fs.h"
+#include "lib/lock.h"
+
+struct dirs;
+struct fuse_session;
+struct keeper;
+struct opens;
+
+/* Requests the kernel may have in the background; half of them may wait for the store. */
+#define FS_MAX_BACKGROUND 512
+#define FS_MAX_STORE_WAITERS (FS_MAX_BACKGROUND / 2)
+#define FS_MAX_WRITE (1u << 20)
+
+struct fs {
+	/* Constant after fs_mount. */
+	struct fs_params params;
+	struct tier *tier;	 /* borrowed */
+	struct tree *tree;	 /* borrowed from tier */
+	const struct conf *conf; /* borrowed from tier */
+	struct opens *opens;	 /* owned */
+	struct dirs *dirs;	 /* owned */
+	struct pool *pool_sync;	 /* owned: fsync, fallocate, copying */
+	struct keeper *keeper;	 /* owned */
+	bool durable_close;	 /* durability=close */
+
+	/* Constant after the kernel's first message (INIT). */
+	bool passthrough;
+
+	/* Any thread. */
+	_Atomic int64_t timeout_ms; /* how long the kernel may keep names and attributes */
+	_Atomic unsigned parked;
+	_Atomic unsigned parked_store;
+	_Atomic uint64_t refused;
+	_Atomic uint64_t forgotten;
+
+	/* session.c's. */
+	struct fuse_session *session; /* owned */
+	int fuse_fd;		      /* of the session: for fs/backing.c */
+	pthread_t loop_thread, signal_thread;
+	bool loop_runs, signal_runs;
+	struct lock lock; /* protects what follows */
+	struct cond changed;
+	bool ready, ended, stopping;
+	int result;
+};
+
+/* The node of a number the kernel gave, counted; NULL (ESTALE) when there is none. */
+static inline struct node *fs_node(struct fs *fs, uint64_t nodeid)
+{
+	return nodeid ? node_by_ino(fs->tree, nodeid) : NULL;
+}
+
+static inline void fs_put(struct fs *fs, struct node *node)
+{
+	if (node)
+		node_put(fs->tree, node);
+}
+
+/*
+ * Ask the kernel to forget a name.  Only from a thread that answers no request and
+ * holds no lock: the kernel may send FORGETs before this returns.
+ */
+void session_forget_name(struct fs *fs, uint64_t parent, const char *name);
+
+#endif

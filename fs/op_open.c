@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening, creating and closing files.
+ *
+ * Always true: a handle that was replied is counted twice, in the node (tier: who
+ * may release or archive it) and in its open state (fs/open.h); release undoes the
+ * second first, so that nothing is open any more when the node says so.
+ *
+ * No FLUSH is wanted at close() but with durability=close.  Files with suid or sgid
+ * are never read or written by passthrough: the kernel leaves clearing these bits to
+ * us and does not tell of a write to the backing file.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "fs/attr.h"
+#include "fs/dirs.h"
+#include "fs/fs_fuse.h"
+#include "lib/cleanup.h"
+#include "tier/reaper.h"
+
+struct open_call {
+	struct call call;    /* create: node is the directory */
+	int flags;	     /* of open(2) */
+	mode_t mode;	     /* create */
+	struct ns_cred cred; /* create */
+	bool write;	     /* counted as a write handle */
+	bool kill_suidgid;   /* truncated by somebody without CAP_FSETID */
+	int fd;		     /* from here on of run(): what the tier gave */
+	struct remote *remote;
+	struct node *made; /* create: counted */
+	struct stat st;
+};
+
+static bool wants_passthrough(struct fs *fs, int fd)
+{
+	struct stat st;
+
+	return fs->passthrough && fd >= 0 && fstat(fd, &st) == 0 &&
+	       !(st.st_mode & (S_ISUID | S_ISGID));
+}
+
+/* Count the handle and say how the kernel is to use it. */
+static int add_handle(struct open_call *o, struct node *node, struct fuse_file_info *ret)
+{
+	struct fs *fs = o->call.fs;
+	struct opening in = { .fd = o->fd,
+			      .remote = o->remote,
+			      .write = o->write,
+			      .passthrough = wants_passthrough(fs, o->fd) };
+	struct opened opened;
+	int r;
+
+	if (o->kill_suidgid && (o->flags & O_TRUNC) && o->fd >= 0)
+		fs_kill_suidgid(o->fd);
+	r = opens_add(fs->opens, node, &in, &opened);
+	if (r < 0) {
+		node_open_end(fs->tree, node, o->write);
+		return r;
+	}
+	*ret = (struct fuse_file_info){
+		.fh = o->write ? HANDLE_WRITE : HANDLE_READ,
+		.noflush = !(fs->durable_close && o->write),
+		.backing_id = opened.mode == OPEN_PASSTHROUGH ? opened.backing_id : 0,
+	};
+	return 0;
+}
+
+/* Undo it.  0; -EBADF: there was no such handle. */
+static int drop_handle(struct fs *fs, struct node *node, bool write)
+{
+	char name[ROW_NAME_MAX + 1];
+	struct node *parent;
+	bool last_writer;
+	int r;
+
+	r = opens_drop(fs->opens, node, write, &last_writer);
+	if (r < 0)
+		return r;
+	node_open_end(fs->tree, node, write);
+	if (last_writer && node_name(fs->tree, node, &parent, name) == 0) {
+		reaper_touch(fs->tier, parent);
+		fs_put(fs, parent);
+	}
+	return 0;
+}
+
+/* ---- open ------------------------------------------------------------------- */
+
+static int open_nameless(struct open_call *o)
+{
+	struct fs *fs = o->call.fs;
+	int r;
+
+	r = opens_again(fs->opens, o->call.node, o->flags, &o->fd, &o->remote);
+	if (r < 0)
+		return r;
+	if (node_open_begin(fs->tree, o->call.node, o->write, false))
+		return 0;
+	cleanup_close(&o->fd);
+	if (o->remote)
+		remote_put(o->remote);
+	return -ENOENT;
+}
+
+static int open_run(struct call *c, bool wait)
+{
+	struct open_call *o = (struct open_call *)c;
+	int r;
+
+	r = ns_open(c->fs->tier, c->node, o->flags, wait, &o->fd, &o->remote);
+	return r == -ENOENT ? open_nameless(o) : r;
+}
+
+static enum park_where open_where(struct call *c)
+{
+	struct open_call *o = (struct open_call *)c;
+
+	if (!o->write && !c->fs->conf->restore_on_read)
+		return PARK_COMMIT;
+	return fs_where_bytes(c->fs, c->node, o->flags & O_TRUNC);
+}
+
+/* What was opened will have other attributes than its directory's cached listing. */
+static void parent_stale(struct fs *fs, struct node *node)
+{
+	char name[ROW_NAME_MAX + 1];
+	struct node *parent;
+
+	if (node_name(fs->tree, node, &parent, name) < 0)
+		return;
+	dirs_stale(fs->dirs, node_ino(parent));
+	fs_put(fs, parent);
+}
+
+static void open_reply(struct call *c, int r)
+{
+	struct open_call *o = (struct open_call *)c;
+	struct fuse_file_info fi;
+
+	if (r == 0)
+		r = add_handle(o, c->node, &fi);
+	if (r < 0) {
+		reply_result(c->req, r);
+		return;
+	}
+	parent_stale(c->fs, c->node);
+	if (fuse_reply_open(c->req, &fi) != 0)
+		drop_handle(c->fs, c->node, o->write);
+}
+
+void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct open_call o = { .call = { .fs = fs_of(req),
+					 .req = req,
+					 .run = open_run,
+					 .reply = open_reply,
+					 .where = open_where },
+			       .flags = fi->flags & (O_ACCMODE | O_TRUNC),
+			       .kill_suidgid = fi->kill_suidgid,
+			       .fd = -1 };
+
+	o.write = (o.flags & O_ACCMODE) != O_RDONLY || (o.flags & O_TRUNC);
+	o.call.node = op_node(req, ino);
+	if (o.call.node)
+		fs_call(&o.call, sizeof(o));
+}
+
+/* ---- create ------------------------------------------------------------------ */
+
+static int create_run(struct call *c, bool wait)
+{
+	struct open_call *o = (struct open_call *)c;
+
+	return ns_create(c->fs->tier, c->node, c->name, o->mode, o->flags, &o->cred, wait, &o->made,
+			 &o->st, &o->fd);
+}
+
+static void create_reply(struct call *c, int r)
+{
+	struct open_call *o = (struct open_call *)c;
+	struct fuse_entry_param e;
+	struct fuse_file_info fi;
+
+	if (r < 0) {
+		reply_result(c->req, r);
+		return;
+	}
+	r = add_handle(o, o->made, &fi);
+	if (r < 0) {
+		fs_put(c->fs, o->made);
+		reply_result(c->req, r);
+		return;
+	}
+	fill_entry(c->fs, o->made, &o->st, &e);
+	if (fuse_reply_create(c->req, &e, &fi) != 0) {
+		drop_handle(c->fs, o->made, o->write);
+		fs_put(c->fs, o->made);
+	}
+}
+
+void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+	       struct fuse_file_info *fi)
+{
+	/* ns_create counts a write handle, whatever the flags. */
+	struct open_call o = { .call = { .fs = fs_of(req),
+					 .req = req,
+					 .run = create_run,
+					 .reply = create_reply,
+					 .name = name },
+			       .flags = fi->flags,
+			       .mode = mode,
+			       .cred = op_cred(req),
+			       .write = true,
+			       .kill_suidgid = fi->kill_suidgid,
+			       .fd = -1 };
+
+	o.call.node = op_parent(req, parent, name);
+	if (o.call.node)
+		fs_call(&o.call, sizeof(o));
+}
+
+/* ---- release ------------------------------------------------------------------ */
+
+void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct node *node = op_node(req, ino);
+	int r;
+
+	if (!node)
+		return;
+	r = drop_handle(fs, node, fi->fh == HANDLE_WRITE);
+	fs_put(fs, node);
+	reply_result(req, r);
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Parking requests: see fs/park.h.
+ *
+ * Always true: a parked call owns all it points to (its names are copied, its
+ * nodes counted); it is counted in fs->parked from before it is queued until after
+ * it was replied to, so that the end of the mount can wait for it.
+ */
+#include "fs/park.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "lib/log.h"
+
+bool park_enter_store(struct fs *fs)
+{
+	static _Atomic long long last_ms;
+
+	if (atomic_fetch_add(&fs->parked_store, 1) < FS_MAX_STORE_WAITERS) {
+		atomic_fetch_add(&fs->parked, 1);
+		return true;
+	}
+	atomic_fetch_sub(&fs->parked_store, 1);
+	atomic_fetch_add(&fs->refused, 1);
+	if (log_ratelimit(&last_ms, 60000))
+		log_warning("refusing requests with EIO: %d wait for the store already",
+			    FS_MAX_STORE_WAITERS);
+	return false;
+}
+
+void park_leave_store(struct fs *fs)
+{
+	atomic_fetch_sub(&fs->parked_store, 1);
+	atomic_fetch_sub(&fs->parked, 1);
+}
+
+static bool enter(struct fs *fs, enum park_where where)
+{
+	if (where == PARK_STORE)
+		return park_enter_store(fs);
+	atomic_fetch_add(&fs->parked, 1);
+	return true;
+}
+
+static void leave(struct fs *fs, enum park_where where)
+{
+	if (where == PARK_STORE)
+		park_leave_store(fs);
+	else
+		atomic_fetch_sub(&fs->parked, 1);
+}
+
+static void finish(struct call *c, int r)
+{
+	c->reply(c, r);
+	fs_put(c->fs, c->node);
+	fs_put(c->fs, c->other);
+}
+
+static void free_parked(struct call *c)
+{
+	free((char *)c->name);
+	free((char *)c->other_name);
+	free(c);
+}
+
+static void run_parked(struct job *job)
+{
+	struct call *c = (struct call *)((char *)job - offsetof(struct call, job));
+	struct fs *fs = c->fs;
+	enum park_where where = c->parked_at;
+
+	finish(c, c->run(c, true));
+	free_parked(c);
+	leave(fs, where);
+}
+
+/* The copy that outlives the op's stack and the request's buffer; NULL without memory. */
+static struct call *copy_call(const struct call *c, size_t size)
+{
+	struct call *copy = malloc(size);
+
+	if (!copy)
+		return NULL;
+	memcpy(copy, c, size);
+	copy->name = c->name ? strdup(c->name) : NULL;
+	copy->other_name = c->other_name ? strdup(c->other_name) : NULL;
+	if ((c->name && !copy->name) || (c->other_name && !copy->other_name)) {
+		free_parked(copy);
+		return NULL;
+	}
+	return copy;
+}
+
+static struct pool *pool_of(struct fs *fs, enum park_where where)
+{
+	switch (where) {
+	case PARK_STORE:
+		return tier_pool_store(fs->tier);
+	case PARK_SYNC:
+		return fs->pool_sync;
+	case PARK_COMMIT:
+		break;
+	}
+	return tier_pool_commit(fs->tier);
+}
+
+static void park(struct call *c, size_t size)
+{
+	enum park_where where = c->where ? c->where(c) : PARK_COMMIT;
+	struct call *copy;
+
+	if (!enter(c->fs, where)) {
+		finish(c, -EIO);
+		return;
+	}
+	copy = copy_call(c, size);
+	if (!copy) {
+		finish(c, -ENOMEM);
+		leave(c->fs, where);
+		return;
+	}
+	copy->parked_at = where;
+	copy->job.run = run_parked;
+	pool_submit(pool_of(c->fs, where), &copy->job);
+}
+
+void fs_call(struct call *c, size_t size)
+{
+	int r = c->run(c, false);
+
+	if (r == TIER_PARK)
+		park(c, size);
+	else
+		finish(c, r);
+}
+
+void park_drain(struct fs *fs)
+{
+	const struct timespec tick = { .tv_nsec = 2000000 };
+
+	/* Only at the end of a mount: not worth a condition on every reply. */
+	while (atomic_load(&fs->parked) > 0)
+		nanosleep(&tick, NULL);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Requests, answered at once or parked.
+ *
+ *	fs_call: run(wait false) --0, -errno--> reply
+ *	              |
+ *	          TIER_PARK --copied to the heap--> a pool: run(wait true) --> reply
+ *
+ * An op fills a struct that begins with a struct call, on its stack, and calls
+ * fs_call().  Whatever thread ends up with it calls reply() exactly once; nothing
+ * may assume that this is the thread that read the request.
+ */
+#ifndef EBB_FS_PARK_H
+#define EBB_FS_PARK_H
+
+#include "fs/fs_int.h"
+
+/* Where a call that cannot be answered at once waits. */
+enum park_where {
+	PARK_COMMIT, /* for a commit or a claim */
+	PARK_STORE,  /* for the store: at most FS_MAX_STORE_WAITERS, then -EIO */
+	PARK_SYNC,   /* for the cache's disk */
+};
+
+struct call {
+	struct job job; /* the pool's while it is parked */
+	struct fs *fs;	/* borrowed */
+	void *req;	/* FUSE's request, gone once it was replied to */
+	/* TIER_PARK only if wait is false, and then nothing was done. */
+	int (*run)(struct call *c, bool wait);
+	void (*reply)(struct call *c, int r);
+	/* Where to wait, asked after TIER_PARK; NULL: PARK_COMMIT. */
+	enum park_where (*where)(struct call *c);
+	struct node *node;  /* counted or NULL: dropped after reply */
+	struct node *other; /* the same */
+	const char *name;   /* the request's while inline, owned once parked; may be NULL */
+	const char *other_name;
+	enum park_where parked_at;
+};
+
+/*
+ * c: size bytes, the op's.  nodes that the op could not find: reply -ESTALE
+ * (node_missing).  Takes over the counts of node and other.
+ */
+void fs_call(struct call *c, size_t size);
+
+/* Count a request that waits for the store; false: too many do, answer -EIO. */
+bool park_enter_store(struct fs *fs);
+void park_leave_store(struct fs *fs);
+
+/* Waits until nothing is parked. */
+void park_drain(struct fs *fs);
+
+#endif

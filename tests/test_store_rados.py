@@ -1,0 +1,399 @@
+# SPDX-License-Identifier: MIT
+"""The RADOS store on a real Ceph: the contract, and everything that goes wrong.
+
+The contract suite is t_store; the rest drives tests/tools/storecat.c, whose
+operations must all end within the store's timeout, whatever Ceph does.
+"""
+
+import os
+import re
+import subprocess
+import threading
+
+import pytest
+
+from pylib import proc
+
+# Short: placement groups of a single OSD that stood still for longer than its read lease (16 s)
+# may stay "laggy" until it is started anew.
+TIMEOUT_MS = 2000
+SLACK_MS = 1800     # of a loaded machine; less than a second timeout
+
+
+def program(name):
+    path = os.path.join(proc.BUILD, "tests", name)
+    if not os.path.exists(path):
+        raise proc.Missing(f"{path}, which `make units helpers` builds")
+    return path
+
+
+def environ(**more):
+    """librados is not built for the thread sanitizer: it sees races in there that are none."""
+    tsan = os.environ.get("TSAN_OPTIONS", "") + ":ignore_noninstrumented_modules=1"
+    return {**os.environ, "TSAN_OPTIONS": tsan, **more}
+
+
+class Store:
+    """A running storecat."""
+
+    def __init__(self, url, timeout_ms=TIMEOUT_MS):
+        self.timeout_ms = int(timeout_ms * proc.SCALE)
+        self.log = []
+        self.popen = subprocess.Popen([program("storecat"), url, str(self.timeout_ms)], text=True,
+                                      errors="surrogateescape", env=environ(),
+                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                      stderr=subprocess.PIPE, start_new_session=True)
+        proc.base().tell(f"+{self.popen.pid}")
+        self.reader = threading.Thread(target=self.read_log, daemon=True)
+        self.reader.start()
+
+    def read_log(self):
+        for line in self.popen.stderr:
+            self.log.append(line.rstrip("\n"))
+
+    def send(self, *fields):
+        self.popen.stdin.write("\t".join(str(f) for f in fields) + "\n")
+        self.popen.stdin.flush()
+
+    def receive(self):
+        line = self.popen.stdout.readline()
+        assert line, f"storecat: {proc.status_text(self.popen.wait())}: {self.log}"
+        return line.rstrip("\n").split("\t")
+
+    def __call__(self, *fields):
+        """The answer without its time, which must be within the timeout."""
+        self.send(*fields)
+        result, took_ms, *rest = self.receive()
+        assert int(took_ms) < self.timeout_ms + SLACK_MS * proc.SCALE, (fields, result, took_ms)
+        return result if not rest else (result, *rest)
+
+    def many(self, op, n, prefix, size):
+        self.send(op, n, prefix, size)
+        assert self.receive() == ["started"]
+
+    def join(self):
+        """{result: count} of the operations under way."""
+        self.send("join")
+        slowest, *results = self.receive()
+        assert int(slowest) < self.timeout_ms + SLACK_MS * proc.SCALE, (slowest, results)
+        return {name: int(count) for name, count in (r.split("=") for r in results)}
+
+    def health(self):
+        """(up?, sentence)"""
+        self.send("health")
+        state, _, error = self.receive()
+        return state == "up", error
+
+    def free_bytes(self):
+        self.send("health")
+        return int(self.receive()[1])
+
+    def wait_health(self, up, pattern="", deadline=60):
+        def check():
+            state, error = self.health()
+            return state == up and re.search(pattern, error) and (pattern or not error)
+        proc.wait_until(check, deadline, f"health {'up' if up else 'down'} {pattern!r}: "
+                                         f"{self.health()}, log {self.log}")
+
+    def logged(self, pattern):
+        return [line for line in self.log if re.search(pattern, line)]
+
+    def close(self):
+        """How long store_close() took, in ms."""
+        self.send("close")
+        word, took_ms = self.receive()
+        assert word == "closed"
+        assert self.popen.wait(proc.scaled(30)) == 0, self.log
+        self.reader.join(10)
+        return int(took_ms)
+
+
+@pytest.fixture
+def store():
+    made = []
+
+    def make(*args, **more):
+        made.append(Store(*args, **more))
+        return made[-1]
+    yield make
+    for one in made:
+        if one.popen.poll() is None:
+            one.popen.kill()
+            one.popen.wait()
+        proc.base().tell(f"-{one.popen.pid}")
+
+
+@pytest.fixture
+def pool(ceph):
+    """A new pool on a cluster that is whole, and whole again after the test."""
+    name = ceph.create_pool()
+    yield name
+    ceph.resume()
+    mend(ceph)
+    ceph.delete_pool(name)
+
+
+def mend(ceph):
+    """Starts the daemons that were killed."""
+    for name in ("mon", "mgr"):
+        if name not in ceph.running():
+            ceph.start_daemon(name)
+    if "osd" not in ceph.running():
+        ceph.start_osd()
+    try:
+        ceph.wait_clean(20)
+    except proc.Late:
+        ceph.stop_osd(kill=True)
+        ceph.start_osd()
+
+
+# --- the contract -----------------------------------------------------------------
+
+@pytest.mark.parametrize("namespace", [None, "ebb one"], ids=["default", "namespace"])
+def test_contract(ceph, pool, namespace):
+    url = ceph.url(pool, namespace)
+    done = subprocess.run([program("t_store")], env=environ(EBB_TEST_RADOS=url), text=True,
+                          errors="replace", capture_output=True, timeout=proc.scaled(280),
+                          check=False)
+    assert done.returncode == 0, f"EBB_TEST_RADOS='{url}' t_store\n{done.stdout}\n{done.stderr}"
+    assert ceph.ls(pool, namespace) == []
+
+
+def test_as_the_tools_see_it(ceph, pool, store):
+    s = store(ceph.url(pool, "ns"))
+    assert s("put", "cam/2017/a_0.jpg", "node/1", "123456789") == "0"
+    assert ceph.get(pool, "cam/2017/a_0.jpg", namespace="ns") == b"123456789"
+    assert ceph.xattrs(pool, "cam/2017/a_0.jpg", namespace="ns") == {
+        "ebb.attempt": b"node/1", "ebb.crc32c": b"e3069283", "ebb.size": b"9",
+        "ebb.path": b"cam/2017/a_0.jpg"}
+    s.send("url", "cam/a b")
+    assert s.receive() == [f"rados://{pool}/ns/cam/a%20b"]
+    # What others put is an object without an attempt: seen, and never dropped as ours.
+    ceph.put(pool, "foreign", b"abc", namespace="ns")
+    assert s("verify", "foreign") == ("0", "3", "364b3fb7", "")
+    assert s("put", "foreign", "node/1", "x") == "EEXIST"
+    assert s("drop", "foreign", "node/1") == "ESTALE"
+    assert s("drop", "foreign", "") == "EINVAL"
+    assert ceph.stat(pool, "foreign", namespace="ns") == 3
+    s.close()
+
+
+def test_free_bytes(ceph, pool, store):
+    s = store(ceph.url(pool))
+    proc.wait_until(lambda: s.free_bytes() > 1 << 30, 30, "free bytes known")
+    ceph.ceph("osd", "pool", "set-quota", pool, "max_bytes", str(100 << 20))
+    proc.wait_until(lambda: s.free_bytes() == 100 << 20, 30, "the quota known")
+    s.close()
+
+
+# --- what it cannot be used with ---------------------------------------------------
+
+def test_missing_pool(ceph, pool, store):
+    name = pool + "-later"
+    s = store(ceph.url(name))
+    assert s("get", "k") == ("ETIMEDOUT", "")
+    s.wait_health(False, f"no pool '{name}'.*ceph osd pool create {name}")
+    # It is made: what waits goes on by itself, and nobody restarted anything.
+    ceph.create_pool(name)
+    s.wait_health(True)
+    assert s("put", "k", "node/1", "x") == "0"
+    assert s("get", "absent") == ("ENOENT", "")
+    assert len(s.logged("no pool")) == 1
+    s.close()
+    ceph.delete_pool(name)
+
+
+def test_removed_pool(ceph, pool, store):
+    """A pool that goes away is not an object that is not there."""
+    s = store(ceph.url(pool))
+    assert s("put", "k", "node/1", "x") == "0"
+    ceph.delete_pool(pool)
+    assert s("get", "k")[0] in ("EIO", "ETIMEDOUT")
+    s.wait_health(False, "no pool|was removed")
+    for op in (("get", "k"), ("stat", "k"), ("verify", "k"), ("drop", "k", "node/1"),
+               ("put", "k", "node/1", "x"), ("list", "")):
+        result = s(*op)
+        assert (result if isinstance(result, str) else result[0]) == "ETIMEDOUT", op
+    ceph.create_pool(pool)
+    s.wait_health(True)
+    assert s("get", "k") == ("ENOENT", "")
+    assert s.close() < 2000 * proc.SCALE
+
+
+def test_refused_key(ceph, pool, store):
+    conf = ceph.add_client("wrong", mon="allow r", osd="allow rw")
+    keyring = ceph.path("ceph.client.wrong.keyring")
+    with open(keyring, encoding="ascii") as file:
+        good = file.read()
+    with open(keyring, "w", encoding="ascii") as file:
+        key = proc.run("ceph-authtool", "--gen-print-key").stdout.strip()
+        file.write(f"[client.wrong]\n\tkey = {key}\n")
+    s = store(f"rados:{pool}?conf={conf}&id=wrong")
+    assert s("put", "k", "node/1", "x") == "ETIMEDOUT"
+    s.wait_health(False, "refuse client.wrong.*ceph auth get client.wrong")
+    # The right key is found without a restart.
+    with open(keyring, "w", encoding="ascii") as file:
+        file.write(good)
+    s.wait_health(True)
+    assert s("put", "k", "node/1", "x") == "0"
+    assert len(s.logged("refuse")) == 1
+    s.close()
+
+
+def test_missing_key_and_conf(ceph, pool, store):
+    s = store(f"rados:{pool}?conf={ceph.conf}&id=nobody")
+    s.wait_health(False, "client.nobody")
+    s.close()
+    missing = ceph.path("missing.conf")
+    s = store(f"rados:{pool}?conf={missing}")
+    s.wait_health(False, "cannot read.*missing.conf.*conf=")
+    assert s("stat", "k") == "ETIMEDOUT"
+    s.close()
+
+
+def test_no_caps(ceph, pool, store):
+    ceph.add_client("ro", mon="allow r", osd=f"allow r pool={pool}")
+    s, rw = store(ceph.url(pool, client="ro")), store(ceph.url(pool))
+    assert rw("put", "k", "node/1", "text") == "0"
+    assert s("get", "k") == ("4", "text")
+    assert s("put", "l", "node/1", "x") == "EACCES"
+    assert s("drop", "k", "node/1") == "EACCES"
+    assert s("get", "k") == ("4", "text")
+    s.wait_health(True, "ceph auth caps")
+    assert len(s.logged("may write|caps to write")) == 1
+    ceph.add_client("none", mon="allow r")
+    n = store(ceph.url(pool, client="none"))
+    assert n("get", "k") == ("EACCES", "")
+    assert n("verify", "k") == "EACCES"
+    n.wait_health(True, "caps to read")
+    for one in (s, rw, n):
+        one.close()
+
+
+# --- full ---------------------------------------------------------------------------
+
+@pytest.mark.parametrize("what", ["quota", "osd"])
+def test_full(ceph, pool, store, what):
+    s = store(ceph.url(pool))
+    assert s("put", "k", "node/1", "text") == "0"
+    which = pool if what == "quota" else None
+    ceph.set_full(which)
+    try:
+        def full():
+            return s("put", "l", "node/1", "x") == ("EDQUOT" if what == "quota" else "ENOSPC") or \
+                s("drop", "l", "node/1") and False
+        proc.wait_until(full, 30, "the put is refused")
+        s.wait_health(True, "quota|room")
+        # It says so at once, where Ceph's default is to wait in silence; reads and drops go on.
+        assert s("get", "k") == ("4", "text")
+        assert s("drop", "k", "node/1") == "0"
+        s.many("put-many", 100, "m", 1000)
+        assert s.join() == {"EDQUOT" if what == "quota" else "ENOSPC": 100}
+        assert len(s.logged("quota|No space")) == 1
+    finally:
+        ceph.unset_full(which)
+    # Nobody writes, and still it is noticed.
+    s.wait_health(True)
+    assert len(s.logged("has room again")) == 1
+    assert s("put", "l", "node/1", "x") == "0"
+    assert s("list", ".ebb/probe") == ("0", "0")
+    s.close()
+
+
+# --- away ---------------------------------------------------------------------------
+
+def test_down_at_start(ceph, pool, store):
+    """Nothing there at all: opening does not wait, operations end in time, all is well later."""
+    ceph.kill()
+    s = store(ceph.url(pool))
+    s.many("put-many", 300, "waits", 1000)
+    up, error = s.health()
+    assert not up and error
+    assert s.join() == {"ETIMEDOUT": 300}
+    s.wait_health(False, "no monitor answers.*mon_host", 30)
+    assert s("list", "") == ("ETIMEDOUT", "0")
+    ceph.start()
+    s.wait_health(True)
+    assert s("get", "waits1") == ("ENOENT", "")      # what timed out in the queue was never sent
+    assert s("put", "k", "node/1", "x") == "0"
+    assert s.close() < 2000 * proc.SCALE
+
+
+def test_comes_up_in_time(ceph, pool, store):
+    """What was issued before there was a connection waits for it."""
+    ceph.pause()
+    s = store(ceph.url(pool), timeout_ms=60000)
+    s.many("put-many", 600, "early", 1000)
+    ceph.resume()
+    assert s.join() == {"0": 600}
+    s.close()
+
+
+@pytest.mark.parametrize("how", ["SIGSTOP", "SIGKILL"])
+@pytest.mark.parametrize("who", ["osd", "all"])
+@pytest.mark.parametrize("op", ["put-many", "get-many"])
+def test_dies_under_way(ceph, pool, store, how, who, op):
+    s = store(ceph.url(pool))
+    s.many("put-many", 50, "before", 1000)
+    assert s.join() == {"0": 50}
+    assert s.health()[0]
+    names = ["osd"] if who == "osd" else ["mon", "mgr", "osd"]
+    s.many(op, 1000, "before" if op == "get-many" else "under", 100_000)
+    if how == "SIGSTOP":
+        (ceph.pause_osd if who == "osd" else ceph.pause)()
+    else:
+        for name in names:
+            ceph.stop_daemon(name, kill=True)
+    results = s.join()
+    assert set(results) <= {"0", "ETIMEDOUT", "ENOENT"}, results
+    # Now it is surely away: everything ends in time, also what waits in the window.
+    s.many("put-many", 600, "away", 100_000)
+    assert set(s.join()) == {"ETIMEDOUT"}
+    assert s("verify", "before1") == "ETIMEDOUT"
+    assert s("list", "")[0] != "0"
+    s.wait_health(False, "ceph -s|no monitor")
+    ceph.resume()
+    mend(ceph)
+    s.wait_health(True)
+    assert s("get", "before1")[0] == "1000"
+    # Whether a put that timed out happened is unknown, but it happened whole or not at all.
+    s.many("put-many", 600, "away", 100_000)
+    assert set(s.join()) <= {"0", "EEXIST"}
+    assert s("verify", "away7")[:2] == ("0", "100000")
+    assert s.close() < 3000 * proc.SCALE
+
+
+def test_close_while_away(ceph, pool, store):
+    """Closing waits for nothing longer than for its operations' timeouts."""
+    s = store(ceph.url(pool))
+    assert s("put", "k", "node/1", "x") == "0"
+    ceph.pause()
+    s.many("put-many", 20, "lost", 1000)
+    assert s.close() < s.timeout_ms + 3000 * proc.SCALE
+    # Without anything under way, and never connected: librados' own connecting is waited for.
+    s = store(ceph.url(pool))
+    assert s.close() < s.timeout_ms + 3000 * proc.SCALE
+
+
+def test_blocklisted(ceph, pool, store):
+    s = store(ceph.url(pool))
+    assert s("put", "k", "node/1", "x") == "0"
+    for addr in client_addresses(ceph):
+        ceph.ceph("osd", "blocklist", "add", addr)
+    try:
+        proc.wait_until(lambda: s.logged("blocklisted"), 60, f"it is noticed: {s.log}")
+        s.wait_health(True)
+        assert s("get", "k") == ("1", "x")
+    finally:
+        ceph.ceph("osd", "blocklist", "clear")
+    s.close()
+
+
+def client_addresses(ceph):
+    """ADDRESS:PORT/NONCE of the clients that have a session with the monitor."""
+    sessions = ceph.json("tell", "mon.a", "sessions")
+    found = [f"{addr['addr']}/{addr['nonce']}" for one in sessions
+             if one["entity_name"] == "client.admin" and one["con_type"] == "client"
+             for addr in one["addrs"]["addrvec"]]
+    assert found, sessions
+    return found

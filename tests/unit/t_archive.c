@@ -1,0 +1,774 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A batch ends with rows that are proved, or with files left as they were and every
+ * object known: whatever changes, fails or dies on the way.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka wants these first. */
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "lib/clock.h"
+#include "lib/crc.h"
+#include "lib/failpoint.h"
+#include "tests/unit/tier_rig.h"
+#include "tier/ns.h"
+
+static int setup(void **state)
+{
+	struct rig *rig = rig_new(RIG_MEM, "trash_grace=24h");
+
+	rig_open(rig);
+	*state = rig;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	rig_free(*state);
+	return 0;
+}
+
+#define TEN "0123456789"
+#define FIFTY TEN TEN TEN TEN TEN
+#define LONG_NAME                            \
+	FIFTY FIFTY FIFTY FIFTY FIFTY ".jpg" \
+				      "x"
+
+static const char *const odd_names[] = {
+	"a_0.jpg",  "a_1.jpg",	"a_0.json",    "with space",   "new\nline", "quote\"'`$(x)",
+	"\xff\xfe", "\xc3\xa4", "back\\slash", "%41",	       "-rf",	    "tab\there",
+	"*",	    "?",	"{name}",      "\x01\x02\x7f", ".hidden",   LONG_NAME,
+};
+#define N_ODD (sizeof(odd_names) / sizeof(odd_names[0]))
+
+static void archives_whole_batch(void **state)
+{
+	struct rig *rig = *state;
+	char path[600];
+	int result[N_ODD];
+
+	assert_int_equal(strlen(LONG_NAME), 255);
+	for (size_t i = 0; i < N_ODD; i++) {
+		snprintf(path, sizeof(path), "cam/2017/12/%s", odd_names[i]);
+		rig_capture(rig, path, (unsigned)i);
+	}
+	rig_settle(rig, path);
+	assert_int_equal(rig_archive_names(rig, "cam/2017/12", odd_names, N_ODD, result), 0);
+	for (size_t i = 0; i < N_ODD; i++) {
+		struct state_of look;
+
+		snprintf(path, sizeof(path), "cam/2017/12/%s", odd_names[i]);
+		assert_int_equal(result[i], 0);
+		look = rig_look(rig, path);
+		assert_int_equal(look.state, STATE_ARCHIVED);
+		assert_int_equal(look.row.object, ROW_OBJECT_PATH);
+		assert_true(look.row.ino > 0);
+		rig_unlink(rig, path);
+		assert_int_equal(rig_state(rig, path), STATE_RELEASED);
+		rig_assert_capture(rig, path, (unsigned)i);
+	}
+	assert_true(rig_has_object(rig, "cam/2017/12/a_0.jpg"));
+	assert_int_equal(rig_objects(rig), N_ODD);
+	rig_check(rig);
+	rig_reopen(rig);
+	rig_check(rig);
+}
+
+static void again_is_nothing(void **state)
+{
+	struct rig *rig = *state;
+	struct state_of look, after;
+
+	rig_capture(rig, "d/a", 1);
+	assert_int_equal(rig_archive(rig, "d/a"), 0);
+	look = rig_look(rig, "d/a");
+	assert_int_equal(rig_archive(rig, "d/a"), 1);
+	after = rig_look(rig, "d/a");
+	assert_int_equal(look.row.attempt, after.row.attempt);
+	assert_int_equal(look.row.txn, after.row.txn);
+	assert_int_equal(rig_objects(rig), 1);
+}
+
+static void number_seen_before_stays(void **state)
+{
+	struct rig *rig = *state;
+	struct node *dir, *node;
+	struct stat st;
+
+	rig_capture(rig, "d/a", 1);
+	dir = rig_dir(rig, "d");
+	assert_int_equal(ns_lookup(rig->t, dir, "a", &node, &st), 0);
+	assert_int_equal(rig_archive(rig, "d/a"), 0);
+	assert_int_equal(rig_look(rig, "d/a").row.ino, st.st_ino);
+	assert_int_equal(rig_look(rig, "d/a").shown.st_ino, st.st_ino);
+	node_put(rig->t->tree, node);
+	node_put(rig->t->tree, dir);
+}
+
+/* ---- what is not archived ------------------------------------------------------ */
+
+static void only_plain_files(void **state)
+{
+	static const char *const names[] = { "link", "xattr", "symlink", "fifo", "dir", "gone" };
+	struct rig *rig = *state;
+	char path[600], other[600];
+	int result[6];
+
+	rig_capture(rig, "d/link", 1);
+	rig_capture(rig, "d/xattr", 2);
+	rig_path(rig, "d/link", path, sizeof(path));
+	rig_path(rig, "d/link2", other, sizeof(other));
+	assert_int_equal(link(path, other), 0);
+	rig_path(rig, "d/xattr", path, sizeof(path));
+	assert_int_equal(setxattr(path, "user.x", "1", 1, 0), 0);
+	rig_path(rig, "d/symlink", path, sizeof(path));
+	assert_int_equal(symlink("link", path), 0);
+	rig_path(rig, "d/fifo", path, sizeof(path));
+	assert_int_equal(mkfifo(path, 0644), 0);
+	rig_path(rig, "d/dir", path, sizeof(path));
+	assert_int_equal(mkdir(path, 0755), 0);
+	rig_settle(rig, "d/dir");
+	assert_int_equal(rig_archive_names(rig, "d", names, 6, result), 0);
+	for (size_t i = 0; i < 5; i++)
+		assert_int_equal(result[i], -EPERM);
+	assert_int_equal(result[5], -ENOENT);
+	assert_int_equal(rig_objects(rig), 0);
+	/* nothing to be written: no intent, no row of a directory */
+	assert_int_equal(rig_intents(rig), 0);
+}
+
+static void only_quiet_files(void **state)
+{
+	static const char *const names[] = {
+		"open", "mapped", "young", "handle", "claimed", "good"
+	};
+	struct rig *rig = *state;
+	struct node *dir, *node, *claimed;
+	char path[600];
+	int result[6], fd, map_fd;
+	void *map;
+
+	for (unsigned i = 0; i < 6; i++) {
+		snprintf(path, sizeof(path), "d/%s", names[i]);
+		if (i != 2)
+			rig_capture(rig, path, i + 1);
+	}
+	rig_settle(rig, "d/good");
+	rig_capture(rig, "d/young", 3);
+	rig_path(rig, "d/open", path, sizeof(path));
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	rig_path(rig, "d/mapped", path, sizeof(path));
+	map_fd = open(path, O_RDWR | O_CLOEXEC);
+	map = mmap(NULL, 100, PROT_READ | PROT_WRITE, MAP_SHARED, map_fd, 0);
+	assert_true(map != MAP_FAILED);
+	close(map_fd);
+	dir = rig_dir(rig, "d");
+	assert_int_equal(node_get(rig->t->tree, dir, "handle", false, &node), 0);
+	node_open_begin(rig->t->tree, node, true, true);
+	assert_int_equal(node_get(rig->t->tree, dir, "claimed", false, &claimed), 0);
+	node_claim(rig->t->tree, claimed);
+
+	assert_int_equal(rig_archive_names(rig, "d", names, 6, result), 0);
+	assert_int_equal(result[0], -EAGAIN);
+	assert_int_equal(result[1], -EAGAIN);
+	assert_int_equal(result[2], -EAGAIN);
+	assert_int_equal(result[3], -EAGAIN);
+	assert_int_equal(result[4], -EBUSY);
+	assert_int_equal(result[5], 0);
+
+	close(fd);
+	munmap(map, 100);
+	node_open_end(rig->t->tree, node, true);
+	node_unclaim(rig->t->tree, claimed);
+	rig_settle(rig, "d/young");
+	assert_int_equal(rig_archive_names(rig, "d", names, 6, result), 0);
+	for (size_t i = 0; i < 5; i++)
+		assert_int_equal(result[i], 0);
+	assert_int_equal(result[5], 1);
+	node_put(rig->t->tree, claimed);
+	node_put(rig->t->tree, node);
+	node_put(rig->t->tree, dir);
+	rig_check(rig);
+}
+
+static void unknown_volume_waits(void **state)
+{
+	struct rig *rig = rig_new(RIG_MEM, "");
+	const char *name = "a";
+	int result, fd;
+
+	(void)state;
+	rig_faults(rig, "* error EIO");
+	fd = open(rig->conf.cache, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(tier_open(&rig->conf, fd, "/mnt", &rig->t, rig->err, sizeof(rig->err)), 0);
+	rig_capture(rig, "d/a", 1);
+	rig_settle(rig, "d/a");
+	assert_int_equal(rig_archive_names(rig, "d", &name, 1, &result), -EAGAIN);
+	assert_int_equal(result, -EAGAIN);
+	rig_faults(rig, "");
+	rig_until(volume_ok(rig->t));
+	assert_int_equal(rig_archive_names(rig, "d", &name, 1, &result), 0);
+	assert_int_equal(result, 0);
+	rig_free(rig);
+}
+
+/* ---- changes on the way ---------------------------------------------------------- */
+
+static const char *const moving_names[] = { "stays",   "written",  "removed",
+					    "renamed", "replaced", "claimed" };
+#define N_MOVING 6
+
+struct moving {
+	struct rig *rig;
+	int r;
+	int result[N_MOVING];
+};
+
+static void *archive_moving(void *arg)
+{
+	struct moving *m = arg;
+
+	m->r = rig_archive_names(m->rig, "d", moving_names, N_MOVING, m->result);
+	return NULL;
+}
+
+static void touch_file(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+
+	assert_true(fd >= 0);
+	close(fd);
+}
+
+static void changed_while_archiving(void **state)
+{
+	struct rig *rig = *state;
+	struct moving m = { .rig = rig };
+	char path[600], other[600], go[300], spec[400];
+	struct node *dir, *claimed;
+	pthread_t thread;
+
+	for (unsigned i = 0; i < N_MOVING; i++) {
+		snprintf(path, sizeof(path), "d/%s", moving_names[i]);
+		rig_capture(rig, path, i + 1);
+	}
+	rig_settle(rig, path);
+	snprintf(go, sizeof(go), "%s/go", rig->dir);
+	snprintf(spec, sizeof(spec), "archive.put-all=wait:%s", go);
+	assert_int_equal(failpoint_init(spec), 0);
+	assert_int_equal(pthread_create(&thread, NULL, archive_moving, &m), 0);
+	rig_until(rig_objects(rig) == N_MOVING);
+
+	rig_capture(rig, "d/written", 100);
+	rig_unlink(rig, "d/removed");
+	rig_path(rig, "d/renamed", path, sizeof(path));
+	rig_path(rig, "d/other", other, sizeof(other));
+	assert_int_equal(rename(path, other), 0);
+	rig_capture(rig, "new", 101);
+	rig_path(rig, "new", path, sizeof(path));
+	rig_path(rig, "d/replaced", other, sizeof(other));
+	assert_int_equal(rename(path, other), 0);
+	dir = rig_dir(rig, "d");
+	assert_int_equal(node_get(rig->t->tree, dir, "claimed", false, &claimed), 0);
+	node_claim(rig->t->tree, claimed);
+	touch_file(go);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+
+	assert_int_equal(m.r, 0);
+	assert_int_equal(m.result[0], 0);
+	assert_int_equal(m.result[1], -EAGAIN);
+	assert_int_equal(m.result[2], -ENOENT);
+	assert_int_equal(m.result[3], -ENOENT);
+	assert_int_equal(m.result[4], -EAGAIN);
+	assert_int_equal(m.result[5], -EBUSY);
+	assert_int_equal(rig_state(rig, "d/stays"), STATE_ARCHIVED);
+	assert_int_equal(rig_state(rig, "d/written"), STATE_LOCAL);
+	assert_int_equal(rig_state(rig, "d/removed"), STATE_NONE);
+	assert_int_equal(rig_trash(rig, NULL), N_MOVING - 1);
+	rig_check(rig);
+	node_unclaim(rig->t->tree, claimed);
+	node_put(rig->t->tree, claimed);
+	node_put(rig->t->tree, dir);
+
+	/* another time, under another key: the orphan has the first */
+	failpoint_init(NULL);
+	assert_int_equal(rig_archive(rig, "d/written"), 0);
+	assert_int_equal(rig_look(rig, "d/written").row.object, ROW_OBJECT_ALT);
+	rig_assert_capture(rig, "d/written", 100);
+	rig_check(rig);
+}
+
+static void changed_unseen(void **state)
+{
+	struct rig *rig = *state;
+	struct state_of before, after;
+	struct trash_row trash;
+	char path[600];
+
+	rig_capture(rig, "d/a", 1);
+	assert_int_equal(rig_archive(rig, "d/a"), 0);
+	before = rig_look(rig, "d/a");
+
+	/* attributes alone: the row is refreshed */
+	rig_path(rig, "d/a", path, sizeof(path));
+	assert_int_equal(chmod(path, 0600), 0);
+	assert_int_equal(rig_state(rig, "d/a"), STATE_CHANGED);
+	assert_int_equal(rig_archive(rig, "d/a"), 1);
+	after = rig_look(rig, "d/a");
+	assert_int_equal(after.state, STATE_ARCHIVED);
+	assert_int_equal(after.row.attempt, before.row.attempt);
+	assert_int_equal(after.row.attr.mode, S_IFREG | 0600);
+	assert_int_equal(rig_objects(rig), 1);
+	assert_int_equal(rig_trash(rig, NULL), 0);
+
+	/* other bytes: another object, the old row in the trash for longer */
+	rig_capture(rig, "d/a", 2);
+	assert_int_equal(rig_archive(rig, "d/a"), 0);
+	after = rig_look(rig, "d/a");
+	assert_int_equal(after.state, STATE_ARCHIVED);
+	assert_int_equal(after.row.ino, before.row.ino);
+	assert_int_not_equal(after.row.attempt, before.row.attempt);
+	assert_int_equal(rig_trash(rig, &trash), 1);
+	assert_int_equal(trash.reason, TRASH_UNSEEN);
+	assert_string_equal(trash.path, "d/a");
+	assert_int_equal(trash.file.attempt, before.row.attempt);
+	trash_row_fini(&trash);
+	rig_check(rig);
+	rig_unlink(rig, "d/a");
+	rig_assert_capture(rig, "d/a", 2);
+}
+
+static void same_bytes_come_back(void **state)
+{
+	struct rig *rig = *state;
+	struct node *dir, *node;
+	struct remote *remote;
+	struct state_of before, after;
+	struct stat st;
+	int fd;
+
+	rig_capture(rig, "d/a", 1);
+	dir = rig_dir(rig, "d");
+	assert_int_equal(ns_lookup(rig->t, dir, "a", &node, &st), 0);
+	assert_int_equal(rig_archive(rig, "d/a"), 0);
+	before = rig_look(rig, "d/a");
+	assert_int_equal(ns_open(rig->t, node, O_RDWR, true, &fd, &remote), 0);
+	assert_int_equal(rig_state(rig, "d/a"), STATE_LOCAL);
+	assert_int_equal(rig_trash(rig, NULL), 1);
+	close(fd);
+	node_open_end(rig->t->tree, node, true);
+	rig_capture(rig, "d/a", 1);
+
+	assert_int_equal(rig_archive(rig, "d/a"), 1);
+	after = rig_look(rig, "d/a");
+	assert_int_equal(after.state, STATE_ARCHIVED);
+	assert_int_equal(after.row.attempt, before.row.attempt);
+	assert_int_equal(rig_trash(rig, NULL), 0);
+	assert_int_equal(rig_objects(rig), 1);
+	rig_check(rig);
+
+	/* the object is not what it was: it is written anew */
+	assert_int_equal(ns_open(rig->t, node, O_RDWR, true, &fd, &remote), 0);
+	close(fd);
+	node_open_end(rig->t->tree, node, true);
+	rig_capture(rig, "d/a", 1);
+	rig_faults(rig, "verify flip nth 1");
+	assert_int_equal(rig_archive(rig, "d/a"), 0);
+	after = rig_look(rig, "d/a");
+	assert_int_not_equal(after.row.attempt, before.row.attempt);
+	assert_int_equal(after.row.object, ROW_OBJECT_ALT);
+	rig_unlink(rig, "d/a");
+	rig_assert_capture(rig, "d/a", 1);
+	rig_check(rig);
+	node_put(rig->t->tree, node);
+	node_put(rig->t->tree, dir);
+}
+
+/* ---- keys -------------------------------------------------------------------------- */
+
+static void keys_that_cannot_be(void **state)
+{
+	struct rig *rig = *state;
+	struct store_attrs attrs = { .attempt = "somebody/1", .path = "d/taken", .crc32c = 0 };
+	char deep[1200] = "", path[1300];
+
+	assert_int_equal(store_put_wait(rig->t->store, "d/taken", "x", 1, &attrs), 0);
+	assert_int_equal(store_put_wait(rig->t->store, "f", "x", 1, &attrs), 0);
+	rig_capture(rig, "d/taken", 1);
+	rig_capture(rig, "f/below-a-file", 2);
+	rig_capture(rig, ".ebb/volume", 3);
+	rig_capture(rig, ".ebb/o/x", 4);
+	assert_int_equal(rig_archive(rig, "d/taken"), 0);
+	assert_int_equal(rig_archive(rig, "f/below-a-file"), 0);
+	assert_int_equal(rig_archive(rig, ".ebb/volume"), 0);
+	assert_int_equal(rig_archive(rig, ".ebb/o/x"), 0);
+	assert_int_equal(rig_look(rig, "d/taken").row.object, ROW_OBJECT_ALT);
+	assert_int_equal(rig_look(rig, "f/below-a-file").row.object, ROW_OBJECT_ALT);
+	assert_int_equal(rig_look(rig, ".ebb/volume").row.object, ROW_OBJECT_ALT);
+	assert_int_equal(rig_look(rig, ".ebb/o/x").row.object, ROW_OBJECT_ALT);
+	rig_unlink(rig, "d/taken");
+	rig_assert_capture(rig, "d/taken", 1);
+	assert_int_equal(store_drop_wait(rig->t->store, "d/taken", "somebody/1"), 0);
+	assert_int_equal(store_drop_wait(rig->t->store, "f", "somebody/1"), 0);
+
+	for (int i = 0; i < 10; i++)
+		strcat(deep,
+		       "a-directory-with-a-rather-long-name-so-that-its-path-becomes-too-long/");
+	snprintf(path, sizeof(path), "%sx", deep);
+	rig_capture(rig, path, 5);
+	assert_int_equal(rig_archive(rig, path), 0);
+	rig_check(rig);
+}
+
+static void answer_lost_but_written(void **state)
+{
+	struct rig *rig = *state;
+	struct trash_row trash;
+
+	rig_capture(rig, "d/a", 1);
+	rig_faults(rig, "put lost now nth 1 key d/*");
+	assert_int_equal(rig_archive(rig, "d/a"), -ETIMEDOUT);
+	assert_int_equal(rig_state(rig, "d/a"), STATE_LOCAL);
+	assert_int_equal(rig_trash(rig, &trash), 1);
+	assert_int_equal(trash.reason, TRASH_ORPHAN);
+	assert_int_equal(trash.file.object, ROW_OBJECT_PATH);
+	trash_row_fini(&trash);
+	assert_true(rig_has_object(rig, "d/a"));
+	rig_check(rig);
+	assert_int_equal(rig_archive(rig, "d/a"), 0);
+	assert_int_equal(rig_look(rig, "d/a").row.object, ROW_OBJECT_ALT);
+	rig_check(rig);
+}
+
+/* ---- the store fails ------------------------------------------------------------------ */
+
+static void store_errors(void **state)
+{
+	static const struct {
+		const char *rules;
+		int result;
+		int trash; /* orphans it leaves */
+	} cases[] = {
+		{ "put error ENOSPC key d/*", -ENOSPC, 0 },
+		{ "put error EACCES key d/*", -EACCES, 0 },
+		{ "put error EIO key d/*", -EIO, 1 },
+		{ "put down now key d/*", -ETIMEDOUT, 1 },
+		{ "verify flip key d/*", -EIO, 1 },
+		{ "verify error EIO key d/*", -EIO, 1 },
+		{ "verify down now key d/*", -ETIMEDOUT, 1 },
+		{ "verify error ENOENT key d/*", -EIO, 1 },
+	};
+	struct rig *rig = *state;
+	char path[64];
+
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		int before = rig_trash(rig, NULL);
+
+		snprintf(path, sizeof(path), "d/%u", i);
+		rig_capture(rig, path, i + 1);
+		rig_faults(rig, cases[i].rules);
+		assert_int_equal(rig_archive(rig, path), cases[i].result);
+		assert_int_equal(rig_state(rig, path), STATE_LOCAL);
+		assert_int_equal(rig_trash(rig, NULL) - before, cases[i].trash);
+		rig_faults(rig, "");
+		rig_check(rig);
+		assert_int_equal(rig_archive(rig, path), 0);
+		rig_check(rig);
+	}
+}
+
+static void some_files_fail(void **state)
+{
+	static const char *const names[] = { "0", "1", "2", "3", "4", "5", "6", "7" };
+	struct rig *rig = *state;
+	int result[8];
+
+	for (unsigned i = 0; i < 8; i++) {
+		char path[64];
+
+		snprintf(path, sizeof(path), "d/%u", i);
+		rig_capture(rig, path, i + 1);
+	}
+	rig_settle(rig, "d/7");
+	rig_faults(rig, "put error EIO key d/[25]\nverify flip key d/6");
+	assert_int_equal(rig_archive_names(rig, "d", names, 8, result), 0);
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(result[i], i == 2 || i == 5 || i == 6 ? -EIO : 0);
+	rig_check(rig);
+}
+
+static void catalogue_fails(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_capture(rig, "d/a", 1);
+	rig_settle(rig, "d/a");
+	assert_int_equal(failpoint_init("archive.claim=error:EIO"), 0);
+	assert_int_equal(rig_archive(rig, "d/a"), -EIO);
+	failpoint_init(NULL);
+	assert_int_equal(rig_intents(rig), 0);
+	assert_int_equal(rig_trash(rig, NULL), 1);
+	rig_check(rig);
+	catalogue_set_readonly(rig->t->cat, "a test says so");
+	assert_int_equal(rig_archive(rig, "d/a"), -EROFS);
+}
+
+/* ---- large and many -------------------------------------------------------------------- */
+
+#define LARGE_BYTES (2 * OBJECT_PART_BYTES + 4711)
+
+static void large_file_in_parts(void **state)
+{
+	struct rig *rig = *state;
+	char path[600];
+	uint32_t crc;
+	char *bytes = malloc(LARGE_BYTES);
+	struct state_of look;
+	size_t len;
+
+	assert_non_null(bytes);
+	for (size_t i = 0; i < LARGE_BYTES; i++)
+		bytes[i] = (char)(i >> 12 ^ i);
+	crc = crc32c(0, bytes, LARGE_BYTES);
+	rig_write(rig, "d/large", bytes, LARGE_BYTES);
+	free(bytes);
+	assert_int_equal(rig_archive(rig, "d/large"), 0);
+	look = rig_look(rig, "d/large");
+	assert_int_equal(look.state, STATE_ARCHIVED);
+	assert_int_equal(look.row.object, ROW_OBJECT_PARTS);
+	assert_int_equal(look.row.crc32c, crc);
+	assert_int_equal(object_count(&look.row), 3);
+	assert_int_equal(rig_objects(rig), 3);
+
+	rig_path(rig, "d/large", path, sizeof(path));
+	assert_int_equal(chmod(path, 0600), 0);
+	assert_int_equal(rig_archive(rig, "d/large"), 1);
+	assert_int_equal(rig_objects(rig), 3);
+
+	/* a part that fails: what was written of the others is known */
+	rig_write(rig, "d/large", "x", 1);
+	rig_path(rig, "d/large", path, sizeof(path));
+	assert_int_equal(truncate(path, LARGE_BYTES), 0);
+	rig_faults(rig, "put error EIO key *.1");
+	assert_int_equal(rig_archive(rig, "d/large"), -EIO);
+	rig_check(rig);
+	rig_faults(rig, "");
+	assert_int_equal(rig_archive(rig, "d/large"), 0);
+	rig_check(rig);
+	rig_unlink(rig, "d/large");
+	bytes = rig_read(rig, "d/large", &len);
+	assert_int_equal(len, LARGE_BYTES);
+	assert_int_equal(bytes[0], 'x');
+	assert_int_equal(bytes[LARGE_BYTES - 1], 0);
+	free(bytes);
+}
+
+#define N_MANY 2000
+
+static void two_thousand(void **state)
+{
+	struct rig *rig = *state;
+	const char **names = calloc(N_MANY, sizeof(*names));
+	int *result = calloc(N_MANY, sizeof(*result));
+	char path[64];
+
+	for (unsigned i = 0; i < N_MANY; i++) {
+		snprintf(path, sizeof(path), "d/%u", i);
+		names[i] = strdup(path + 2);
+		rig_capture(rig, path, i);
+	}
+	rig_settle(rig, path);
+	assert_int_equal(rig_archive_names(rig, "d", names, N_MANY, result), 0);
+	for (unsigned i = 0; i < N_MANY; i++) {
+		assert_int_equal(result[i], 0);
+		free((char *)names[i]);
+	}
+	assert_int_equal(rig_objects(rig), N_MANY);
+	rig_check(rig);
+	free(names);
+	free(result);
+}
+
+struct rival {
+	struct rig *rig;
+	int result[40];
+};
+
+static void *archive_rival(void *arg)
+{
+	static const char *const names[] = {
+		"0",  "1",  "2",  "3",	"4",  "5",  "6",  "7",	"8",  "9",  "10", "11", "12", "13",
+		"14", "15", "16", "17", "18", "19", "20", "21", "22", "23", "24", "25", "26", "27",
+		"28", "29", "30", "31", "32", "33", "34", "35", "36", "37", "38", "39",
+	};
+	struct rival *v = arg;
+
+	rig_archive_names(v->rig, "d", names, 40, v->result);
+	return NULL;
+}
+
+static void two_at_once(void **state)
+{
+	struct rig *rig = *state;
+	struct rival v[3] = { { .rig = rig }, { .rig = rig }, { .rig = rig } };
+	pthread_t thread[3];
+	char path[64];
+
+	for (unsigned i = 0; i < 40; i++) {
+		snprintf(path, sizeof(path), "d/%u", i);
+		rig_capture(rig, path, i);
+	}
+	rig_settle(rig, path);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, archive_rival, &v[i]), 0);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(pthread_join(thread[i], NULL), 0);
+	for (unsigned i = 0; i < 40; i++) {
+		int won = 0;
+
+		for (int k = 0; k < 3; k++) {
+			int r = v[k].result[i];
+
+			won += r == 0;
+			assert_true(r == 0 || r == 1 || r == -EBUSY || r == -EAGAIN);
+		}
+		assert_true(won <= 1);
+	}
+	rig_check(rig);
+}
+
+/* ---- kills ----------------------------------------------------------------------------- */
+
+static const char *const kill_names[] = { "new_0.jpg", "new_1.jpg", "new.json", "changed",
+					  "\xff\n" };
+#define N_KILL 5
+
+static void archive_to_kill(struct rig *rig)
+{
+	int result[N_KILL];
+
+	rig_archive_names(rig, "cam/h", kill_names, N_KILL, result);
+	rig_until(false); /* the journal's thread is still to die, or it is told */
+}
+
+static void killed_anywhere(void **state)
+{
+	static const char *const points[] = {
+		"archive.intent",  "archive.put",    "archive.put@3",	"archive.put-all",
+		"archive.verify",  "archive.sync",   "archive.claim",	"archive.commit",
+		"commit.before@1", "commit.after@1", "commit.before@2", "commit.after@2",
+		"journal.fix",	   "journal.put",    "journal.ack",
+	};
+	char spec[64];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(points) / sizeof(points[0]); i++) {
+		struct rig *rig = rig_new(RIG_DIR, "");
+		const char *at = strchr(points[i], '@');
+		int result[N_KILL], r;
+
+		rig_open(rig);
+		rig_capture(rig, "cam/h/changed", 50);
+		assert_int_equal(rig_archive(rig, "cam/h/changed"), 0);
+		for (unsigned k = 0; k < N_KILL; k++) {
+			char path[64];
+
+			snprintf(path, sizeof(path), "cam/h/%s", kill_names[k]);
+			rig_capture(rig, path, 60 + k);
+			rig_settle(rig, path);
+		}
+		snprintf(spec, sizeof(spec), "%.*s=kill%s",
+			 at ? (int)(at - points[i]) : (int)strlen(points[i]), points[i],
+			 at ? at : "");
+		rig_killed(rig, spec, archive_to_kill);
+		assert_int_equal(archive_recover(rig->t), 0);
+		rig_check(rig);
+		for (int again = 0; again < 2; again++) {
+			r = rig_archive_names(rig, "cam/h", kill_names, N_KILL, result);
+			assert_int_equal(r, 0);
+			for (int k = 0; k < N_KILL; k++)
+				assert_true(result[k] == 1 || (result[k] == 0 && again == 0));
+		}
+		rig_check(rig);
+		for (unsigned k = 0; k < N_KILL; k++) {
+			char path[64];
+
+			snprintf(path, sizeof(path), "cam/h/%s", kill_names[k]);
+			assert_int_equal(rig_state(rig, path), STATE_ARCHIVED);
+			rig_unlink(rig, path);
+			rig_assert_capture(rig, path, 60 + k);
+		}
+		rig_free(rig);
+	}
+}
+
+static void recovery_spares_the_living(void **state)
+{
+	struct rig *rig = *state;
+	struct moving m = { .rig = rig };
+	char path[600], go[300], spec[400];
+	pthread_t thread;
+
+	for (unsigned i = 0; i < N_MOVING; i++) {
+		snprintf(path, sizeof(path), "d/%s", moving_names[i]);
+		rig_capture(rig, path, i + 1);
+	}
+	rig_settle(rig, path);
+	snprintf(go, sizeof(go), "%s/go", rig->dir);
+	snprintf(spec, sizeof(spec), "archive.verify=wait:%s", go);
+	assert_int_equal(failpoint_init(spec), 0);
+	assert_int_equal(pthread_create(&thread, NULL, archive_moving, &m), 0);
+	rig_until(rig_objects(rig) == N_MOVING);
+	assert_int_equal(archive_recover(rig->t), 0);
+	assert_int_equal(rig_intents(rig), 1);
+	assert_int_equal(rig_trash(rig, NULL), 0);
+	touch_file(go);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	for (int i = 0; i < N_MOVING; i++)
+		assert_int_equal(m.result[i], 0);
+	rig_check(rig);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(archives_whole_batch),
+		TEST(again_is_nothing),
+		TEST(number_seen_before_stays),
+		TEST(only_plain_files),
+		TEST(only_quiet_files),
+		cmocka_unit_test(unknown_volume_waits),
+		TEST(changed_while_archiving),
+		TEST(changed_unseen),
+		TEST(same_bytes_come_back),
+		TEST(keys_that_cannot_be),
+		TEST(answer_lost_but_written),
+		TEST(store_errors),
+		TEST(some_files_fail),
+		TEST(catalogue_fails),
+		TEST(large_file_in_parts),
+		TEST(two_thousand),
+		TEST(two_at_once),
+		cmocka_unit_test(killed_anywhere),
+		TEST(recovery_spares_the_living),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

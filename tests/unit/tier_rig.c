@@ -1,0 +1,553 @@
+/* SPDX-License-Identifier: MIT */
+/* Shared by the tests of the tier: see tier_rig.h. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka wants these first. */
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/crc.h"
+#include "lib/failpoint.h"
+#include "lib/path.h"
+#include "tests/unit/tier_rig.h"
+#include "tier/local.h"
+
+void rig_pause(void)
+{
+	poll(NULL, 0, 2);
+}
+
+/* ---- a tier -------------------------------------------------------------------- */
+
+static void set(struct rig *rig, const char *opts)
+{
+	if (conf_set_many(&rig->conf, opts, rig->err, sizeof(rig->err)) < 0)
+		fail_msg("%s", rig->err);
+}
+
+struct rig *rig_new(enum rig_store store, const char *opts)
+{
+	struct rig *rig = calloc(1, sizeof(*rig));
+	const char *tmp = getenv("TMPDIR");
+	char text[1024];
+
+	assert_non_null(rig);
+	assert_int_equal(conf_init(&rig->conf), 0);
+	snprintf(rig->dir, sizeof(rig->dir), "%s/ebb-tier.XXXXXX", tmp ? tmp : "/tmp");
+	assert_non_null(mkdtemp(rig->dir));
+	snprintf(rig->rules, sizeof(rig->rules), "%s/rules", rig->dir);
+	snprintf(text, sizeof(text), "cache=%s/cache,meta=%s/catalogue,store=fault:%s:%s%s",
+		 rig->dir, rig->dir, rig->rules, store == RIG_DIR ? "dir:" : "mem:",
+		 store == RIG_DIR ? rig->dir : strrchr(rig->dir, '.') + 1);
+	if (store == RIG_DIR)
+		strcat(text, "/store");
+	set(rig, text);
+	set(rig, "store_timeout=5s");
+	set(rig, opts);
+	snprintf(text, sizeof(text), "%s/cache", rig->dir);
+	assert_int_equal(mkdir(text, 0755), 0);
+	snprintf(text, sizeof(text), "%s/store", rig->dir);
+	assert_int_equal(mkdir(text, 0755), 0);
+	return rig;
+}
+
+void rig_open(struct rig *rig)
+{
+	int fd = open(rig->conf.cache, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	if (tier_open(&rig->conf, fd, "/mnt", &rig->t, rig->err, sizeof(rig->err)) < 0)
+		fail_msg("%s", rig->err);
+	rig_until(volume_ok(rig->t));
+}
+
+void rig_start(struct rig *rig)
+{
+	assert_int_equal(tier_start(rig->t), 0);
+	rig->started = true;
+}
+
+void rig_close(struct rig *rig)
+{
+	if (!rig->t)
+		return;
+	if (rig->started)
+		tier_stop(rig->t);
+	tier_close(rig->t);
+	rig->t = NULL;
+	rig->started = false;
+}
+
+void rig_reopen(struct rig *rig)
+{
+	rig_close(rig);
+	rig_open(rig);
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+void rig_free(struct rig *rig)
+{
+	failpoint_init(NULL);
+	rig_close(rig);
+	nftw(rig->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	conf_fini(&rig->conf);
+	free(rig);
+}
+
+void rig_faults(struct rig *rig, const char *rules)
+{
+	char fresh[300];
+	FILE *f;
+
+	snprintf(fresh, sizeof(fresh), "%s.new", rig->rules);
+	f = fopen(fresh, "w");
+	assert_non_null(f);
+	fputs(rules, f);
+	fputc('\n', f);
+	assert_int_equal(fclose(f), 0);
+	assert_int_equal(rename(fresh, rig->rules), 0);
+}
+
+/* ---- files --------------------------------------------------------------------- */
+
+void rig_path(struct rig *rig, const char *path, char *ret, size_t size)
+{
+	assert_true(snprintf(ret, size, "%s/%s", rig->conf.cache, path) < (int)size);
+}
+
+static void make_parents(struct rig *rig, const char *path)
+{
+	char dir[1024];
+	char *slash;
+	int fd;
+
+	snprintf(dir, sizeof(dir), "%s", path);
+	slash = strrchr(dir, '/');
+	if (!slash)
+		return;
+	*slash = '\0';
+	fd = open(rig->conf.cache, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(path_mkdirs(fd, dir, 0755), 0);
+	close(fd);
+}
+
+void rig_write(struct rig *rig, const char *path, const void *data, size_t len)
+{
+	char full[1024];
+	int fd;
+
+	make_parents(rig, path);
+	rig_path(rig, path, full, sizeof(full));
+	fd = open(full, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	assert_true(fd >= 0);
+	assert_int_equal(path_pwrite_full(fd, data, len, 0), len);
+	close(fd);
+}
+
+static size_t capture(unsigned n, char *buf, size_t size)
+{
+	size_t len = n % 7 == 0 ? 0 : 100 + n * 37 % 3000;
+
+	assert_true(len <= size);
+	for (size_t i = 0; i < len; i++)
+		buf[i] = (char)(n * 31 + i * 7 + (i >> 8));
+	return len;
+}
+
+void rig_capture(struct rig *rig, const char *path, unsigned n)
+{
+	char buf[4096];
+	size_t len = capture(n, buf, sizeof(buf));
+
+	rig_write(rig, path, buf, len);
+}
+
+void rig_assert_capture(struct rig *rig, const char *path, unsigned n)
+{
+	char want[4096];
+	size_t len = capture(n, want, sizeof(want)), got_len;
+	void *got = rig_read(rig, path, &got_len);
+
+	assert_int_equal(got_len, len);
+	assert_memory_equal(got, want, len);
+	free(got);
+}
+
+void rig_unlink(struct rig *rig, const char *path)
+{
+	char full[1024];
+
+	rig_path(rig, path, full, sizeof(full));
+	assert_int_equal(unlink(full), 0);
+}
+
+bool rig_is_local(struct rig *rig, const char *path)
+{
+	char full[1024];
+
+	rig_path(rig, path, full, sizeof(full));
+	return access(full, F_OK) == 0;
+}
+
+void rig_settle(struct rig *rig, const char *path)
+{
+	char full[1024];
+	struct stat st;
+
+	rig_path(rig, path, full, sizeof(full));
+	assert_int_equal(lstat(full, &st), 0);
+	rig_until(local_settled(&st));
+}
+
+struct node *rig_dir(struct rig *rig, const char *path)
+{
+	struct node *dir;
+
+	assert_int_equal(node_walk(rig->t->tree, path, true, &dir), 0);
+	return dir;
+}
+
+/* Its directory, counted, and its name. */
+static struct node *parent_of(struct rig *rig, const char *path, const char **ret_name)
+{
+	const char *slash = strrchr(path, '/');
+	char dir[1024];
+
+	snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - path) : 0, path);
+	*ret_name = slash ? slash + 1 : path;
+	return rig_dir(rig, dir);
+}
+
+struct state_of rig_look(struct rig *rig, const char *path)
+{
+	struct state_of look;
+	const char *name;
+	struct node *dir = parent_of(rig, path, &name);
+
+	assert_int_equal(state_look(rig->t, dir, name, &look), 0);
+	node_put(rig->t->tree, dir);
+	return look;
+}
+
+enum state rig_state(struct rig *rig, const char *path)
+{
+	return rig_look(rig, path).state;
+}
+
+static void *read_local(struct rig *rig, const char *path, size_t *ret_len)
+{
+	char full[1024];
+	struct stat st;
+	void *buf;
+	int fd;
+
+	rig_path(rig, path, full, sizeof(full));
+	fd = open(full, O_RDONLY | O_CLOEXEC | O_NOATIME);
+	assert_true(fd >= 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	buf = malloc((size_t)st.st_size + 1);
+	assert_int_equal(path_pread_full(fd, buf, (size_t)st.st_size, 0), st.st_size);
+	close(fd);
+	*ret_len = (size_t)st.st_size;
+	return buf;
+}
+
+static void *read_stored(struct rig *rig, const struct file_row *row, size_t *ret_len)
+{
+	char *buf = malloc(row->attr.size + 1);
+
+	for (unsigned i = 0; i < object_count(row); i++) {
+		size_t off = i * OBJECT_PART_BYTES, len;
+		void *part;
+		char *key;
+
+		assert_int_equal(object_key(rig->t, row, i, &key), 0);
+		if (store_get_all_wait(rig->t->store, key, row->attr.size - off, &part, &len) < 0)
+			fail_msg("object '%s' of '%s' is not there", key, row->name);
+		memcpy(buf + off, part, len);
+		free(part);
+		free(key);
+	}
+	*ret_len = row->attr.size;
+	return buf;
+}
+
+void *rig_read(struct rig *rig, const char *path, size_t *ret_len)
+{
+	struct state_of look = rig_look(rig, path);
+
+	if (look.state == STATE_NONE)
+		fail_msg("'%s' is gone", path);
+	return look.has_cache ? read_local(rig, path, ret_len)
+			      : read_stored(rig, &look.row, ret_len);
+}
+
+/* ---- what is done ---------------------------------------------------------------- */
+
+int rig_archive_names(struct rig *rig, const char *dir, const char *const *names, size_t n,
+		      int *ret)
+{
+	struct archive_file *files = calloc(n, sizeof(*files));
+	struct node *node = rig_dir(rig, dir);
+	int r;
+
+	for (size_t i = 0; i < n; i++) {
+		struct stat st;
+
+		strcpy(files[i].name, names[i]);
+		if (cache_stat(rig->t->cache, node, names[i], &st) == 0)
+			files[i].id = cache_identity(&st);
+	}
+	r = archive_batch(rig->t, node, files, n);
+	for (size_t i = 0; i < n; i++)
+		ret[i] = files[i].result;
+	node_put(rig->t->tree, node);
+	free(files);
+	return r;
+}
+
+int rig_archive(struct rig *rig, const char *path)
+{
+	const char *name = strrchr(path, '/');
+	char dir[1024];
+	int result = -EIO, r;
+
+	name = name ? name + 1 : path;
+	snprintf(dir, sizeof(dir), "%.*s", name > path ? (int)(name - path - 1) : 0, path);
+	rig_settle(rig, path);
+	r = rig_archive_names(rig, dir, &name, 1, &result);
+	return r < 0 ? r : result;
+}
+
+int rig_release(struct rig *rig, const char *path)
+{
+	const char *name;
+	struct node *dir = parent_of(rig, path, &name);
+	uint64_t bytes;
+	int r;
+
+	r = release_file(rig->t, dir, name, RELEASE_COMMAND, &bytes);
+	node_put(rig->t->tree, dir);
+	return r;
+}
+
+static int now_run(struct tx *tx, void *arg)
+{
+	int64_t id;
+
+	(void)arg;
+	/* a change, so that the transaction has a changeset */
+	return tx_path_id(tx, "the rig's own", &id);
+}
+
+void rig_journalled(struct rig *rig)
+{
+	assert_int_equal(catalogue_write(rig->t->cat, SYNC_NORMAL, now_run, NULL), 0);
+	rig_until(catalogue_journal_backlog(rig->t->cat) == 0);
+}
+
+int rig_intents(struct rig *rig)
+{
+	struct intent_row rows[16];
+	int n = cat_intents(rig->t->cat, 0, rows, 16);
+
+	assert_true(n >= 0);
+	for (int i = 0; i < n; i++)
+		intent_row_fini(&rows[i]);
+	return n;
+}
+
+int rig_trash(struct rig *rig, struct trash_row *ret)
+{
+	struct trash_row row;
+	int64_t after = 0;
+	int n = 0;
+
+	while (cat_trash_after(rig->t->cat, after, 0, &row, 1) == 1) {
+		after = row.id;
+		if (ret) {
+			if (n > 0)
+				trash_row_fini(ret);
+			*ret = row;
+		} else {
+			trash_row_fini(&row);
+		}
+		n++;
+	}
+	return n;
+}
+
+/* ---- invariants ------------------------------------------------------------------ */
+
+bool rig_has_object(struct rig *rig, const char *key)
+{
+	struct store_stat st;
+	int r = store_stat_wait(rig->t->store, key, &st);
+
+	assert_true(r == 0 || r == -ENOENT);
+	return r == 0;
+}
+
+struct keys {
+	struct rig *rig;
+	char **v;
+	size_t n;
+};
+
+static void keys_add(struct keys *k, const struct file_row *row)
+{
+	for (unsigned i = 0; i < object_count(row); i++) {
+		k->v = realloc(k->v, (k->n + 1) * sizeof(*k->v));
+		assert_int_equal(object_key(k->rig->t, row, i, &k->v[k->n++]), 0);
+	}
+}
+
+static bool keys_have(const struct keys *k, const char *key)
+{
+	for (size_t i = 0; i < k->n; i++)
+		if (strcmp(k->v[i], key) == 0)
+			return true;
+	return false;
+}
+
+static bool is_internal(const char *key)
+{
+	return strncmp(key, ".ebb/", 5) == 0 && strncmp(key, ".ebb/o/", 7) != 0;
+}
+
+static int count_object(const char *key, void *arg)
+{
+	uint64_t *n = arg;
+
+	*n += !is_internal(key);
+	return 0;
+}
+
+uint64_t rig_objects(struct rig *rig)
+{
+	uint64_t n = 0;
+
+	assert_int_equal(store_list(rig->t->store, "", count_object, &n), 0);
+	return n;
+}
+
+static int check_object(const char *key, void *arg)
+{
+	const struct keys *k = arg;
+
+	if (!is_internal(key) && !keys_have(k, key))
+		fail_msg("nobody knows of object '%s'", key);
+	return 0;
+}
+
+static void check_row(struct keys *k, struct node *dir, const struct file_row *row)
+{
+	struct rig *rig = k->rig;
+	struct identity id;
+	struct stat st;
+	size_t len;
+	char *bytes = read_stored(rig, row, &len);
+
+	assert_int_equal(crc32c(0, bytes, len), row->crc32c);
+	free(bytes);
+	keys_add(k, row);
+	if (cache_stat(rig->t->cache, dir, row->name, &st) == 0) {
+		AUTO_FREE char *path = NULL;
+
+		id = cache_identity(&st);
+		assert_int_equal(node_child_path(rig->t->tree, dir, row->name, &path), 0);
+		if (identity_equal(&id, &row->id)) {
+			bytes = read_local(rig, path, &len);
+			assert_int_equal(crc32c(0, bytes, len), row->crc32c);
+			free(bytes);
+		}
+	}
+}
+
+static void check_dir(struct keys *k, struct node *dir, dirid_t id)
+{
+	struct rig *rig = k->rig;
+	char after[ROW_NAME_MAX + 1] = "";
+	struct file_row file;
+	struct dir_row sub;
+
+	while (cat_files_after(rig->t->cat, id, after, &file, 1) == 1) {
+		strcpy(after, file.name);
+		check_row(k, dir, &file);
+	}
+	after[0] = '\0';
+	while (cat_dirs_after(rig->t->cat, id, after, &sub, 1) == 1) {
+		struct node *node;
+
+		strcpy(after, sub.name);
+		assert_int_equal(node_get(rig->t->tree, dir, sub.name, true, &node), 0);
+		check_dir(k, node, sub.id);
+		node_put(rig->t->tree, node);
+	}
+}
+
+void rig_check(struct rig *rig)
+{
+	struct keys k = { .rig = rig };
+	struct trash_row row;
+	int64_t after = 0;
+
+	assert_int_equal(rig_intents(rig), 0);
+	check_dir(&k, tree_root(rig->t->tree), ROW_ROOT_DIR);
+	while (cat_trash_after(rig->t->cat, after, 0, &row, 1) == 1) {
+		after = row.id;
+		keys_add(&k, &row.file);
+		trash_row_fini(&row);
+	}
+	assert_int_equal(store_list(rig->t->store, "", check_object, &k), 0);
+	if (catalogue_check(rig->t->cat, rig->err, sizeof(rig->err)) < 0)
+		fail_msg("%s", rig->err);
+	for (size_t i = 0; i < k.n; i++)
+		free(k.v[i]);
+	free(k.v);
+}
+
+void rig_killed(struct rig *rig, const char *spec, void (*body)(struct rig *rig))
+{
+	pid_t pid;
+	int status;
+
+	rig_close(rig);
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		alarm(60);
+		rig_open(rig);
+		if (failpoint_init(spec) < 0)
+			_exit(2);
+		body(rig);
+		_exit(3);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+		fail_msg("%s: not killed: status %x", spec, (unsigned)status);
+	rig_open(rig);
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A batch on its way, as archive*.c see it.
+ *
+ *	archive.c		select, intent, the order of the steps
+ *	archive_put.c		read and put
+ *	archive_prove.c		receipts, fdatasync
+ *	archive_commit.c	claims, the transaction
+ *	archive_recover.c	intents: written, and found again after a crash
+ *
+ * A file's result says how far it came: 0 still with us, else it is out.  Its
+ * objects stay known (maybe_*) whatever becomes of it.  One thread works on a batch; a
+ * store's callback touches its own part, then counts itself off.
+ */
+#ifndef EBB_TIER_ARCHIVE_INT_H
+#define EBB_TIER_ARCHIVE_INT_H
+
+#include <sys/stat.h>
+
+#include "lib/lock.h"
+#include "tier/tier_int.h"
+
+struct batch;
+struct item;
+
+/* One object: a file, or a part of a large one. */
+struct part {
+	struct item *item; /* borrowed */
+	char *key;	   /* owned */
+	uint64_t off, size;
+	uint32_t crc;
+	void *data;		  /* owned, until the put was answered */
+	struct store_attrs attrs; /* the store's until then, too */
+	struct store_stat stat;
+	struct receipt *receipt; /* owned */
+	int result;
+	bool landed; /* the store said so */
+};
+
+enum item_way {
+	ITEM_SEND,    /* its bytes go to the store */
+	ITEM_REFRESH, /* the row's bytes are these: only attributes and identity differ */
+	ITEM_REVIVE,  /* a trash row's bytes are these: it comes back */
+};
+
+struct item {
+	struct batch *b;	   /* borrowed */
+	struct archive_file *file; /* borrowed */
+	struct node *node;	   /* counted */
+	char *path;		   /* owned; relative to the tree */
+	int fd;			   /* owned; O_RDONLY, or -1 */
+	struct stat st;		   /* of the identity */
+	uint64_t ino, attempt;
+	char attempt_text[STORE_ATTEMPT_MAX];
+	enum item_way way;
+	bool had_number;       /* it was known before: the trash may hold its bytes */
+	bool has_old;	       /* a row of an earlier version */
+	struct file_row row;   /* that one, or the trash's; from the claim on the one to commit */
+	int64_t revive;	       /* trash id */
+	struct receipt *proof; /* owned; that the trash row's object is what it should be */
+	enum row_object object;
+	uint32_t crc;
+	unsigned n_parts;
+	struct part *parts;	    /* owned */
+	bool maybe_path, maybe_alt; /* objects of this attempt may be there under these keys */
+	bool claimed;
+	int commit_result; /* as the transaction saw it; counts only once that is committed */
+};
+
+struct batch {
+	struct tier *t;
+	struct node *dir; /* borrowed */
+	struct dirfd *d;  /* counted */
+	char *path;	  /* owned; of dir, when the intent was written */
+	dirid_t dirid;
+	int64_t objdir; /* path id of path */
+	int64_t intent; /* 0: none */
+	struct item *items;
+	size_t n;
+
+	_Atomic int
+		store_error; /* the store as a whole does not take more: -ENOSPC, -ETIMEDOUT ... */
+
+	/* operations in flight */
+	struct lock lock; /* LOCK_RANK_LEAF */
+	struct cond idle;
+	unsigned n_flying; /* protected by lock */
+};
+
+void batch_takeoff(struct batch *b);
+void batch_landed(struct batch *b); /* a callback's last touch of the batch */
+void batch_wait_landed(struct batch *b);
+
+static inline bool item_is_in(const struct item *it)
+{
+	return it->file->result == 0;
+}
+
+static inline void item_out(struct item *it, int result)
+{
+	it->file->result = result;
+}
+
+/* The row an object of this item has, as far as its key and attempt go. */
+void item_row(const struct item *it, enum row_object object, struct file_row *ret);
+
+/* Each goes over the items that are still in. */
+void archive_put_all(struct batch *b);
+void archive_prove_all(struct batch *b);
+void archive_sync_all(struct batch *b);
+/* Claims, compares, commits what is in, orphans of what is out; deletes the intent. */
+void archive_commit(struct batch *b);
+
+/* Payload of the intent; heap, NULL without memory. */
+char *archive_payload(const struct batch *b);
+
+#endif

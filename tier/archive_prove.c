@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Receipts for what was put, and the cache's own copy made durable.
+ *
+ * Always true: a file without a receipt for each of its objects is out; so is one
+ * whose local bytes are not on disk, as a power cut would leave an empty file
+ * beside a row that says it is archived.
+ */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "lib/log.h"
+#include "lib/text.h"
+#include "lib/window.h"
+#include "tier/archive_int.h"
+
+static void on_proved(void *arg, int result)
+{
+	struct part *p = arg;
+	struct batch *b = p->item->b;
+
+	p->result = result;
+	window_leave(b->t->window, 0);
+	batch_landed(b);
+}
+
+static void part_prove(struct part *p)
+{
+	struct item *it = p->item;
+	struct receipt_want want = {
+		.key = p->key,
+		.attempt = it->attempt_text,
+		.size = p->size,
+		.crc32c = p->crc,
+	};
+
+	window_enter(it->b->t->window, 0);
+	batch_takeoff(it->b);
+	store_prove(it->b->t->store, &want, &p->receipt, on_proved, p);
+}
+
+static int result_of(const struct item *it)
+{
+	for (unsigned i = 0; i < it->n_parts; i++) {
+		int r = it->parts[i].result;
+
+		/* logged where it was found; another attempt's, or nothing at all: no less wrong */
+		if (r == -EBADMSG || r == -ESTALE || r == -ENOENT)
+			return -EIO;
+		if (r < 0)
+			return r;
+		if (!it->parts[i].receipt)
+			return -EIO;
+	}
+	return 0;
+}
+
+void archive_prove_all(struct batch *b)
+{
+	for (size_t i = 0; i < b->n; i++) {
+		struct item *it = &b->items[i];
+
+		for (unsigned k = 0; item_is_in(it) && it->way == ITEM_SEND && k < it->n_parts; k++)
+			part_prove(&it->parts[k]);
+	}
+	batch_wait_landed(b);
+	for (size_t i = 0; i < b->n; i++) {
+		struct item *it = &b->items[i];
+
+		if (item_is_in(it) && it->way == ITEM_SEND)
+			item_out(it, result_of(it));
+	}
+}
+
+/* Files minutes old are clean: this costs a system call each. */
+void archive_sync_all(struct batch *b)
+{
+	for (size_t i = 0; i < b->n; i++) {
+		struct item *it = &b->items[i];
+		AUTO_FREE char *shown = NULL;
+		int r;
+
+		if (!item_is_in(it) || fdatasync(it->fd) == 0)
+			continue;
+		r = -errno;
+		shown = text_printable(it->path, strlen(it->path));
+		log_error("cannot archive '%s': the cache's copy cannot be synced: %s",
+			  shown ? shown : "?", strerror(-r));
+		item_out(it, r);
+	}
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Looking at local files.  Nothing here decides; every doubt is an error, and who
+ * asked leaves the file as it is.
+ */
+#include "tier/local.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/crc.h"
+#include "lib/path.h"
+
+#define CHUNK_BYTES (1u << 20)
+
+int local_open(int dfd, const char *name, struct stat *ret)
+{
+	/* O_NONBLOCK: neither a fifo put here meanwhile nor another's lease makes us wait */
+	int flags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+	AUTO_CLOSE int fd = -1;
+	struct stat st;
+
+	/* Opening a device may do something; asking first does not. */
+	if (fstatat(dfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EPERM;
+	fd = openat(dfd, name, flags | O_NOATIME);
+	if (fd < 0 && errno == EPERM)
+		fd = openat(dfd, name, flags);
+	if (fd < 0)
+		return errno == ELOOP ? -EPERM : -errno;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EPERM;
+	*ret = st;
+	return TAKE_FD(fd);
+}
+
+static bool only_cache_holds(const char *xattr)
+{
+	return strncmp(xattr, "user.", 5) == 0 || strncmp(xattr, "system.posix_acl_", 17) == 0;
+}
+
+int local_plain_xattrs(int fd)
+{
+	AUTO_FREE char *names = NULL;
+	ssize_t n;
+
+	n = flistxattr(fd, NULL, 0);
+	if (n == 0 || (n < 0 && errno == EOPNOTSUPP))
+		return 0;
+	if (n < 0)
+		return -errno;
+	names = malloc((size_t)n);
+	if (!names)
+		return -ENOMEM;
+	n = flistxattr(fd, names, (size_t)n);
+	if (n < 0)
+		return -errno;
+	for (const char *p = names; p < names + n; p += strlen(p) + 1)
+		if (only_cache_holds(p))
+			return -EPERM;
+	return 0;
+}
+
+int local_plain(int fd, const struct stat *st)
+{
+	if (!S_ISREG(st->st_mode) || st->st_nlink != 1)
+		return -EPERM;
+	return local_plain_xattrs(fd);
+}
+
+bool local_settled(const struct stat *st)
+{
+	int64_t age_ns = clock_real_ns() - ts_to_ns(st->st_ctim);
+
+	/* In the future is settled too: what is written now gets another time. */
+	return age_ns >= LOCAL_SETTLE_MS * 1000000LL || age_ns < -LOCAL_SETTLE_MS * 1000000LL;
+}
+
+int local_named(struct tier *t, struct node *node, struct node *dir, const char *name)
+{
+	char now[ROW_NAME_MAX + 1];
+	struct node *parent;
+	bool same;
+	int r;
+
+	r = node_name(tier_tree(t), node, &parent, now);
+	if (r < 0)
+		return r;
+	same = parent == dir && strcmp(now, name) == 0;
+	node_put(tier_tree(t), parent);
+	return same ? 0 : -EAGAIN;
+}
+
+int local_crc(int fd, uint64_t size, uint32_t *ret)
+{
+	size_t chunk = size < CHUNK_BYTES ? (size_t)size : CHUNK_BYTES;
+	AUTO_FREE void *buf = malloc(chunk + 1);
+	uint32_t crc = 0;
+
+	if (!buf)
+		return -ENOMEM;
+	for (uint64_t off = 0; off < size;) {
+		size_t len = size - off < chunk ? (size_t)(size - off) : chunk;
+		ssize_t n = path_pread_full(fd, buf, len, (off_t)off);
+
+		if (n < 0)
+			return (int)n;
+		if ((size_t)n != len)
+			return -EAGAIN;
+		crc = crc32c(crc, buf, len);
+		off += len;
+	}
+	*ret = crc;
+	return 0;
+}

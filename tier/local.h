@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A local file as archive and release look at it: its bytes, read without moving its
+ * atime; whether it is a plain capture; whether its name is still its own.
+ */
+#ifndef EBB_TIER_LOCAL_H
+#define EBB_TIER_LOCAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "tier/tier.h"
+
+/* Timestamps are coarse: two writes within a few ms may leave the same ones. */
+#define LOCAL_SETTLE_MS 1000
+
+/*
+ * Open a regular file to read it; *ret is its stat.  A descriptor; -ENOENT; -EPERM:
+ * not a regular file; -EAGAIN: somebody holds a lease; other -errno of open(2).
+ */
+int local_open(int dfd, const char *name, struct stat *ret);
+
+/* 0; -EPERM: what only a cache file can hold (several links, user xattrs, ACLs); -errno. */
+int local_plain(int fd, const struct stat *st);
+/* The same of a directory's descriptor: xattrs and ACLs alone. */
+int local_plain_xattrs(int fd);
+
+/* Did it change long enough ago that a further change would show in its times? */
+bool local_settled(const struct stat *st);
+
+/*
+ * Under its claim: is this node still what (dir, name) stands for?  It may have been
+ * renamed, and another file put there.  0, -EAGAIN, -ENOENT: it has no name any more.
+ */
+int local_named(struct tier *t, struct node *node, struct node *dir, const char *name);
+
+/* crc32c of all of it.  -EAGAIN: it has fewer bytes than size; -ENOMEM, -errno of read(2). */
+int local_crc(int fd, uint64_t size, uint32_t *ret);
+
+#endif

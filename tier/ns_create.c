@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * New names: files, directories, devices, symlinks.
+ *
+ * Always true: a new name touches no database, whatever its kind; it belongs to who
+ * asked for it, by the rules of the cache's own file system (setgid directories,
+ * quotas), because it is made with the caller's ids.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "lib/clock.h"
+#include "lib/failpoint.h"
+#include "lib/path.h"
+#include "tier/ns_int.h"
+
+/* ---- as the caller -------------------------------------------------------- */
+
+/*
+ * Raw system calls: glibc's wrappers change all threads.  The kernel has checked
+ * the caller's right to write the directory already (default_permissions).
+ */
+static void become(const struct ns_cred *cred)
+{
+	if (cred->gid != 0)
+		syscall(SYS_setfsgid, cred->gid);
+	if (cred->uid != 0)
+		syscall(SYS_setfsuid, cred->uid);
+}
+
+static void become_root(const struct ns_cred *cred)
+{
+	if (cred->uid != 0)
+		syscall(SYS_setfsuid, 0);
+	if (cred->gid != 0)
+		syscall(SYS_setfsgid, 0);
+}
+
+struct making {
+	const char *name;
+	mode_t mode;
+	dev_t rdev;
+	const char *target;
+	int fd; /* out, of make_file */
+};
+
+static int make_file(int dfd, struct making *m)
+{
+	m->fd = openat(dfd, m->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+		       m->mode & 07777);
+	return m->fd < 0 ? -errno : 0;
+}
+
+static int make_node(int dfd, struct making *m)
+{
+	return mknodat(dfd, m->name, m->mode, m->rdev) < 0 ? -errno : 0;
+}
+
+static int make_dir(int dfd, struct making *m)
+{
+	return mkdirat(dfd, m->name, m->mode & 07777) < 0 ? -errno : 0;
+}
+
+static int make_symlink(int dfd, struct making *m)
+{
+	return symlinkat(m->target, dfd, m->name) < 0 ? -errno : 0;
+}
+
+typedef int (*make_fn)(int dfd, struct making *m);
+
+/* What only root may make in the cache, or a caller whose right comes from another group. */
+static int make_and_give(int dfd, struct making *m, make_fn make, const struct ns_cred *cred)
+{
+	struct stat dir, st;
+	gid_t gid;
+	int r;
+
+	if (fstat(dfd, &dir) < 0)
+		return -errno;
+	r = make(dfd, m);
+	if (r < 0)
+		return r;
+	gid = dir.st_mode & S_ISGID ? dir.st_gid : cred->gid;
+	if (fchownat(dfd, m->name, cred->uid, gid, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    fstatat(dfd, m->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    (!(m->mode & (S_ISUID | S_ISGID)) || S_ISLNK(st.st_mode) ||
+	     fchmodat(dfd, m->name, (m->mode & 07777) | (st.st_mode & S_ISGID), 0) == 0))
+		return 0;
+	r = -errno;
+	unlinkat(dfd, m->name, S_ISDIR(m->mode) ? AT_REMOVEDIR : 0);
+	if (make == make_file)
+		close(m->fd);
+	return r;
+}
+
+static int make_as(int dfd, struct making *m, make_fn make, const struct ns_cred *cred)
+{
+	bool device = S_ISCHR(m->mode) || S_ISBLK(m->mode);
+	int r;
+
+	if (!device) {
+		become(cred);
+		r = make(dfd, m);
+		become_root(cred);
+		if (r != -EACCES && r != -EPERM)
+			return r;
+	}
+	return make_and_give(dfd, m, make, cred);
+}
+
+/* ---- the directory -------------------------------------------------------- */
+
+/* The directory's own row says how it was; its parent is in the cache. */
+static int make_again(struct tier *t, struct node *parent, struct node *dir, const char *name)
+{
+	struct state_of before;
+	struct dir_row row;
+	struct dirfd *d;
+	struct stat st;
+	int r;
+
+	if (cache_stat(t->cache, parent, name, &st) == 0)
+		return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+	if (node_dirid(dir) <= 0)
+		return -ENOENT;
+	r = cat_dir_get(t->cat, node_dirid(dir), &row);
+	if (r == 0)
+		r = state_look_node(t, parent, &before);
+	if (r == 0)
+		r = cache_dir(t->cache, parent, &d);
+	if (r < 0)
+		return r;
+
+	uint64_t mark = node_user_changes(parent);
+	struct timespec times[2] = { ns_to_ts(row.attr.atime_ns), ns_to_ts(row.attr.mtime_ns) };
+
+	cache_dir_forget(t->cache, dir);
+	if (mkdirat(dirfd_fd(d), name, 0700) < 0 ||
+	    fchownat(dirfd_fd(d), name, row.attr.uid, row.attr.gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    fchmodat(dirfd_fd(d), name, row.attr.mode & 07777, 0) < 0 ||
+	    utimensat(dirfd_fd(d), name, times, AT_SYMLINK_NOFOLLOW) < 0)
+		r = -errno;
+	cache_dir_put(t->cache, d);
+	if (r < 0) {
+		log_error("cannot make directory '%s' again in the cache: %s", name, strerror(-r));
+		return r;
+	}
+	own_action_done(t, parent, &before.shown, mark);
+	if (cache_stat(t->cache, parent, name, &st) == 0)
+		node_set_own_times(t->tree, dir,
+				   &(struct own_times){ .set = true,
+							.mtime_ns = row.attr.mtime_ns,
+							.ctime_ns = row.attr.ctime_ns,
+							.c_mtime_ns = ts_to_ns(st.st_mtim),
+							.c_ctime_ns = ts_to_ns(st.st_ctim) });
+	return failpoint(MKDIR_CACHE);
+}
+
+int ns_materialize_dir(struct tier *t, struct node *dir, bool wait)
+{
+	char name[ROW_NAME_MAX + 1];
+	struct node *parent;
+	struct dirfd *d;
+	dirid_t id;
+	int r;
+
+	for (int tries = 0; tries < 8; tries++) {
+		r = cache_dir(t->cache, dir, &d);
+		if (r == 0)
+			cache_dir_put(t->cache, d);
+		if (r != -ENOENT)
+			return r;
+		if (!wait)
+			return TIER_PARK;
+		r = state_dirid(t, dir, &id);
+		if (r < 0)
+			return r;
+		r = node_name(t->tree, dir, &parent, name);
+		if (r < 0)
+			return r;
+		r = ns_materialize_dir(t, parent, true);
+		if (r == 0) {
+			node_claim(t->tree, dir);
+			r = make_again(t, parent, dir, name);
+			node_unclaim(t->tree, dir);
+		}
+		node_put(t->tree, parent);
+		/* -ENOENT: the parent was released again in between. */
+		if (r != -ENOENT || id == 0)
+			return r;
+	}
+	return -EBUSY;
+}
+
+int ns_dir(struct tier *t, struct node *dir, bool wait, struct dirfd **ret)
+{
+	int r = cache_dir(t->cache, dir, ret);
+
+	if (r != -ENOENT)
+		return r;
+	r = ns_materialize_dir(t, dir, wait);
+	if (r != 0)
+		return r;
+	return cache_dir(t->cache, dir, ret);
+}
+
+/* ---- names ---------------------------------------------------------------- */
+
+static int make_in(struct tier *t, struct node *parent, struct making *m, make_fn make,
+		   const struct ns_cred *cred, bool wait, struct stat *ret)
+{
+	struct dirfd *d;
+	int r;
+
+	if (strlen(m->name) > ROW_NAME_MAX)
+		return -ENAMETOOLONG;
+	for (int tries = 0; tries < 8; tries++) {
+		r = ns_dir(t, parent, wait, &d);
+		if (r != 0)
+			return r;
+		r = make_as(dirfd_fd(d), m, make, cred);
+		if (r == 0 && fstatat(dirfd_fd(d), m->name, ret, AT_SYMLINK_NOFOLLOW) < 0)
+			r = -errno;
+		cache_dir_put(t->cache, d);
+		if (r != -ENOENT)
+			return r;
+		/* The kept descriptor is of a directory that was released meanwhile. */
+		cache_dir_forget(t->cache, parent);
+	}
+	return r;
+}
+
+/* The new name's node.  Whatever was remembered under this name was something else. */
+static int new_node(struct tier *t, struct node *parent, const char *name, struct stat *st,
+		    struct node **ret)
+{
+	bool is_dir = S_ISDIR(st->st_mode);
+	struct node *node = node_find(t->tree, parent, name);
+	uint64_t ino;
+	int r;
+
+	if (node) {
+		bool stale = node_ino(node) != 0 || node_is_dir(node) != is_dir;
+
+		node_put(t->tree, node);
+		if (stale)
+			node_drop_name(t->tree, parent, name);
+	}
+	r = catalogue_next_number(t->cat, &ino);
+	if (r == 0)
+		r = node_get(t->tree, parent, name, is_dir, &node);
+	if (r < 0)
+		return r;
+	st->st_ino = node_set_ino(t->tree, node, ino);
+	if (is_dir)
+		node_learn_dirid(node, 0);
+	node_user_changed(parent);
+	*ret = node;
+	return 0;
+}
+
+static int make_name(struct tier *t, struct node *parent, struct making *m, make_fn make,
+		     const struct ns_cred *cred, bool wait, struct node **ret, struct stat *ret_st)
+{
+	struct stat st;
+	int r;
+
+	r = make_in(t, parent, m, make, cred, wait, &st);
+	if (r != 0)
+		return r;
+	r = new_node(t, parent, m->name, &st, ret);
+	if (r < 0)
+		return r;
+	reaper_touch(t, parent);
+	*ret_st = st;
+	return 0;
+}
+
+int ns_mknod(struct tier *t, struct node *parent, const char *name, mode_t mode, dev_t rdev,
+	     const struct ns_cred *cred, bool wait, struct node **ret, struct stat *ret_st)
+{
+	struct making m = { .name = name, .mode = mode, .rdev = rdev };
+
+	return make_name(t, parent, &m, make_node, cred, wait, ret, ret_st);
+}
+
+int ns_mkdir(struct tier *t, struct node *parent, const char *name, mode_t mode,
+	     const struct ns_cred *cred, bool wait, struct node **ret, struct stat *ret_st)
+{
+	struct making m = { .name = name, .mode = S_IFDIR | mode };
+
+	return make_name(t, parent, &m, make_dir, cred, wait, ret, ret_st);
+}
+
+int ns_symlink(struct tier *t, struct node *parent, const char *name, const char *target,
+	       const struct ns_cred *cred, bool wait, struct node **ret, struct stat *ret_st)
+{
+	struct making m = { .name = name, .mode = S_IFLNK | 0777, .target = target };
+
+	return make_name(t, parent, &m, make_symlink, cred, wait, ret, ret_st);
+}
+
+/* The name turned out to be there: open(2) without O_EXCL takes it. */
+static int open_existing(struct tier *t, struct node *parent, const char *name, int flags,
+			 struct node **ret, struct stat *ret_st, int *ret_fd)
+{
+	struct remote *none;
+	struct node *node;
+	int r;
+
+	r = ns_lookup(t, parent, name, &node, ret_st);
+	if (r < 0)
+		return r;
+	r = S_ISREG(ret_st->st_mode)
+		    ? ns_open(t, node, O_RDWR | (flags & O_TRUNC), true, ret_fd, &none)
+		    : -EEXIST;
+	if (r < 0) {
+		node_put(t->tree, node);
+		return r;
+	}
+	*ret = node;
+	return 0;
+}
+
+int ns_create(struct tier *t, struct node *parent, const char *name, mode_t mode, int flags,
+	      const struct ns_cred *cred, bool wait, struct node **ret, struct stat *ret_st,
+	      int *ret_fd)
+{
+	struct making m = { .name = name, .mode = S_IFREG | mode, .fd = -1 };
+	struct stat st;
+	int r;
+
+	r = make_in(t, parent, &m, make_file, cred, wait, &st);
+	if (r == -EEXIST && !(flags & O_EXCL))
+		return wait ? open_existing(t, parent, name, flags, ret, ret_st, ret_fd)
+			    : TIER_PARK;
+	if (r != 0)
+		return r;
+	r = new_node(t, parent, name, &st, ret);
+	if (r < 0) {
+		close(m.fd);
+		return r;
+	}
+	node_open_begin(t->tree, *ret, true, true);
+	reaper_touch(t, parent);
+	*ret_st = st;
+	*ret_fd = m.fd;
+	return 0;
+}

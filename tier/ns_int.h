@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/* What the ns_*.c files share. */
+#ifndef EBB_TIER_NS_INT_H
+#define EBB_TIER_NS_INT_H
+
+#include "tier/tier_int.h"
+
+/* Claim a node, or say that it would wait. */
+static inline int ns_claim(struct tier *t, struct node *node, bool wait)
+{
+	if (node_try_claim(t->tree, node))
+		return 0;
+	if (!wait)
+		return TIER_PARK;
+	node_claim(t->tree, node);
+	return 0;
+}
+
+/* The descriptor of a directory that must be in the cache: made again if it was released. */
+int ns_dir(struct tier *t, struct node *dir, bool wait, struct dirfd **ret);
+
+/*
+ * The row of a claimed file leaves for the trash and the cache file stays: it is
+ * about to be written, truncated or linked.  Waits for the commit.
+ */
+int ns_row_leaves(struct tier *t, struct node *parent, const char *name,
+		  const struct state_of *look, enum trash_reason reason);
+
+/* A claimed file with a row becomes a plain local one: restored if it was released. */
+int ns_make_local(struct tier *t, struct node *node, struct node *parent, const char *name,
+		  const struct state_of *look, bool empty, enum trash_reason reason);
+
+/*
+ * The node of a name that was just looked at, with its inode number in st; hard
+ * links share one.  Counted.
+ */
+int ns_node_of(struct tier *t, struct node *parent, const char *name, const struct state_of *look,
+	       struct node **ret, struct stat *ret_st);
+
+/*
+ * Something of ours moved only the attributes or the name of an archived file's
+ * local copy, under its claim: the row at (dir, name), if it is still this attempt's, gets
+ * attributes and identity in the next commit.  before: the identity the cache had.
+ */
+void ns_identity_moved(struct tier *t, dirid_t dir, const char *name, const struct file_row *row,
+		       const struct identity *before, const struct stat *after);
+
+/*
+ * Our own action (a released or restored name, a directory made again) moved dir's
+ * times: users go on seeing those of before, unless they changed it meanwhile
+ * (mark: node_user_changes before).  In memory and, where it has one, in its row.
+ */
+void own_action_done(struct tier *t, struct node *dir, const struct stat *before, uint64_t mark);
+
+#endif

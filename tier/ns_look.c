@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Looking names up and asking for attributes.
+ *
+ * Always true: none of this waits; a name's inode number is the row's where there
+ * is one, else a number taken from the catalogue's counter when the name is first
+ * looked at, kept while anybody remembers the node.
+ */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tier/ns_int.h"
+
+static int number(struct tier *t, struct node *node, uint64_t ino)
+{
+	int r;
+
+	if (node_ino(node) != 0)
+		return 0;
+	if (ino == 0) {
+		r = catalogue_next_number(t->cat, &ino);
+		if (r < 0)
+			return r;
+	}
+	node_set_ino(t->tree, node, ino);
+	return 0;
+}
+
+static bool is_hard_link(const struct state_of *look)
+{
+	return look->has_cache && !look->is_dir && look->cache.st_nlink > 1;
+}
+
+/* A local file with several names: one node, whatever the name it is reached by. */
+static int hard_link_node(struct tier *t, struct node *parent, const char *name,
+			  const struct state_of *look, struct node **ret)
+{
+	struct node *node = node_by_cache_ino(t->tree, look->cache.st_ino);
+	int r;
+
+	if (!node) {
+		r = node_get(t->tree, parent, name, false, &node);
+		if (r < 0)
+			return r;
+	}
+	r = node_add_name(t->tree, node, look->cache.st_ino, parent, name);
+	if (r < 0) {
+		node_put(t->tree, node);
+		return r;
+	}
+	*ret = node;
+	return 0;
+}
+
+static int node_for(struct tier *t, struct node *parent, const char *name,
+		    const struct state_of *look, struct node **ret)
+{
+	if (is_hard_link(look))
+		return hard_link_node(t, parent, name, look, ret);
+	return node_get(t->tree, parent, name, look->is_dir, ret);
+}
+
+int ns_node_of(struct tier *t, struct node *parent, const char *name, const struct state_of *look,
+	       struct node **ret, struct stat *ret_st)
+{
+	struct node *node;
+	int r;
+
+	r = node_for(t, parent, name, look, &node);
+	if (r == -ENOTDIR || r == -EISDIR) {
+		/* Replaced behind our back, in the covered tree: it is another object. */
+		node_drop_name(t->tree, parent, name);
+		r = node_for(t, parent, name, look, &node);
+	}
+	if (r < 0)
+		return r;
+	r = number(t, node, look->has_row ? look->shown.st_ino : 0);
+	if (r < 0) {
+		node_put(t->tree, node);
+		return r;
+	}
+	*ret_st = look->shown;
+	ret_st->st_ino = node_ino(node);
+	*ret = node;
+	return 0;
+}
+
+int ns_lookup(struct tier *t, struct node *parent, const char *name, struct node **ret,
+	      struct stat *ret_st)
+{
+	struct state_of look;
+	int r;
+
+	if (strlen(name) > ROW_NAME_MAX)
+		return -ENAMETOOLONG;
+	r = state_look(t, parent, name, &look);
+	if (r < 0)
+		return r;
+	if (look.state == STATE_NONE)
+		return -ENOENT;
+	return ns_node_of(t, parent, name, &look, ret, ret_st);
+}
+
+int ns_getattr(struct tier *t, struct node *node, int fd, struct stat *ret)
+{
+	struct state_of look;
+	int r;
+
+	r = state_look_node(t, node, &look);
+	if (r == 0 && look.state == STATE_NONE)
+		r = -ENOENT;
+	if (r == 0) {
+		*ret = look.shown;
+	} else if (r == -ENOENT && fd >= 0) {
+		struct stat st;
+
+		if (fstat(fd, &st) < 0)
+			return -errno;
+		*ret = st;
+	} else {
+		return r;
+	}
+	ret->st_ino = node_ino(node);
+	return 0;
+}
+
+int ns_readlink(struct tier *t, struct node *node, char *buf, size_t size)
+{
+	char name[ROW_NAME_MAX + 1];
+	struct node *parent;
+	struct dirfd *d;
+	ssize_t n;
+	int r;
+
+	r = node_name(t->tree, node, &parent, name);
+	if (r < 0)
+		return r;
+	r = cache_dir(t->cache, parent, &d);
+	node_put(t->tree, parent);
+	if (r < 0)
+		return r;
+	n = readlinkat(dirfd_fd(d), name, buf, size);
+	r = n < 0 ? -errno : (int)n;
+	cache_dir_put(t->cache, d);
+	return r;
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Our own actions leave no trace that a user sees.
+ *
+ * Releasing, restoring and making directories again change the times of cache
+ * directories; users are shown the times of before for as long as nothing of
+ * theirs changed.  The node keeps it for now, the directory's row for later.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/clock.h"
+#include "tier/ns_int.h"
+
+struct own_job {
+	struct cat_job job;
+	dirid_t dir;
+	struct own_times times;
+};
+
+static int own_run(struct tx *tx, struct cat_job *job)
+{
+	struct own_job *o = (struct own_job *)job;
+	struct dir_row row;
+	int r;
+
+	r = tx_dir_get(tx, o->dir, &row);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	row.attr.mtime_ns = o->times.mtime_ns;
+	row.attr.ctime_ns = o->times.ctime_ns;
+	row.c_mtime_ns = o->times.c_mtime_ns;
+	row.c_ctime_ns = o->times.c_ctime_ns;
+	return tx_dir_put(tx, &row);
+}
+
+static void own_free(struct cat_job *job, int result)
+{
+	(void)result; /* the catalogue has logged it; the times are only cosmetic */
+	free(job);
+}
+
+void own_action_done(struct tier *t, struct node *dir, const struct stat *before, uint64_t mark)
+{
+	struct own_times times = {
+		.set = true,
+		.mtime_ns = ts_to_ns(before->st_mtim),
+		.ctime_ns = ts_to_ns(before->st_ctim),
+	};
+	struct own_job *o;
+	struct stat st;
+
+	if (cache_stat_node(t->cache, dir, &st) < 0 || node_user_changes(dir) != mark)
+		return;
+	times.c_mtime_ns = ts_to_ns(st.st_mtim);
+	times.c_ctime_ns = ts_to_ns(st.st_ctim);
+	node_set_own_times(t->tree, dir, &times);
+	if (node_dirid(dir) <= 0)
+		return;
+	o = calloc(1, sizeof(*o));
+	if (!o)
+		return;
+	o->job.run = own_run;
+	o->job.done = own_free;
+	o->dir = node_dirid(dir);
+	o->times = times;
+	catalogue_submit(t->cat, &o->job);
+}

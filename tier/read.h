@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading released files from the store, by range, without restoring.
+ *
+ * A small file (up to REMOTE_WHOLE_BYTES) is fetched whole by the first read, compared
+ * with the row's checksum, and kept while it is open: wrong bytes are never
+ * given (-EIO, logged).  Larger ones are read by range.  While a remote is
+ * referenced its object is not dropped, even when its name was removed.
+ */
+#ifndef EBB_TIER_READ_H
+#define EBB_TIER_READ_H
+
+#include "tier/tier.h"
+
+#define REMOTE_WHOLE_BYTES (4u << 20)
+
+struct remote;
+
+int remote_open(struct tier *t, const struct file_row *row,
+		struct remote **ret); /* 0, -ENOMEM, -EIO */
+struct remote *remote_ref(struct remote *r);
+void remote_put(struct remote *r);
+uint64_t remote_size(const struct remote *r);
+
+/* Attributes of an open file whose name is gone (fchmod, fstat). */
+void remote_get_attr(struct remote *r, struct row_attr *ret);
+void remote_set_attr(struct remote *r, const struct row_attr *attr);
+
+/*
+ * cb once, on any thread, within store_timeout: bytes, 0 at the end, -EIO.  When the
+ * object is gone the row is read again once (it may have moved).  buf is the
+ * caller's until then.  No more than half of a FUSE session's requests may wait:
+ * that bound is fs's.
+ */
+void remote_read(struct remote *r, uint64_t off, void *buf, size_t len,
+		 void (*cb)(void *arg, int64_t bytes_or_errno), void *arg);
+
+/* Is an object of this attempt being read?  Drop asks. */
+bool remote_in_use(struct tier *t, uint64_t attempt);
+
+#endif

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Deciding which directory is looked at, and when again.
+ *
+ *	due -> may it be archived, released now (windows, the store)? -> a worker looks
+ *	at it, archives, releases -> when is it due again?
+ *
+ * Always true: directories are handed out in the order in which they became due; a
+ * directory has one owner; while the store takes nothing, one directory at a time is
+ * tried, after pauses that grow, and nothing is lost by waiting.
+ */
+#include "tier/reaper.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/text.h"
+#include "tier/reaper_int.h"
+
+#define TICK_MS 1000
+#define HOLD_MS 2000 /* due, but not now: outside the windows, the store is down */
+#define GAP_LEAST_MS 200
+#define ARCHIVE_GAP_MS 60000 /* a directory that is being filled is looked at no more often */
+#define RELEASE_GAP_MS 900000
+#define BACKOFF_LEAST_MS 1000
+#define BACKOFF_MOST_MS 60000
+#define PRESSED_MS 10000 /* a directory in which pressure found nothing to do */
+#define TELL_MS 60000
+
+int64_t reap_backoff_ms(unsigned fails)
+{
+	int64_t ms = BACKOFF_LEAST_MS;
+
+	for (unsigned i = 1; i < fails && ms < BACKOFF_MOST_MS; i++)
+		ms *= 2;
+	return ms < BACKOFF_MOST_MS ? ms : BACKOFF_MOST_MS;
+}
+
+void reaper_touch(struct tier *t, struct node *dir)
+{
+	if (t->reaper)
+		(void)table_touch(t->reaper, dir,
+				  false); /* without memory: the next touch, or start */
+}
+
+void reaper_forget(struct tier *t, struct node *dir)
+{
+	if (t->reaper)
+		(void)table_touch(t->reaper, dir, true);
+}
+
+/* ---- one directory ------------------------------------------------------------ */
+
+/* Logged here, where it is swallowed: whatever failed is tried again. */
+static void log_troubles(struct reaper *r, const struct look *l, int result)
+{
+	int error = l->file_error ? l->file_error : l->store_error ? l->store_error : result;
+	_Atomic long long *last = l->file_error ? &r->told_file_ms : &r->told_store_ms;
+	AUTO_FREE char *path = NULL;
+	AUTO_FREE char *shown = NULL;
+
+	if (error >= 0 || error == -ENOENT || error == -ECANCELED || !log_ratelimit(last, TELL_MS))
+		return;
+	if (node_path(r->t->tree, l->dir, &path) == 0)
+		shown = text_printable(path, strlen(path));
+	log_warning("cannot archive or release all of '%s': %s: tried again later",
+		    shown ? shown : "?",
+		    error == -EAGAIN ? "the store has not answered yet" : strerror(-error));
+}
+
+static int64_t clamp(int64_t ms, int64_t least, int64_t most)
+{
+	return ms < least ? least : ms > most ? most : ms;
+}
+
+/* Not at once again for each file that becomes due: a directory's files come one by one. */
+static void space_out(struct reaper *r, struct look *l)
+{
+	int64_t now = clock_mono_ms();
+	int64_t archive = now + clamp(policy_least_archive_after_ms(r->t->policy) / 4, GAP_LEAST_MS,
+				      ARCHIVE_GAP_MS);
+	int64_t release = now + clamp(r->t->conf->release_after / 64, GAP_LEAST_MS, RELEASE_GAP_MS);
+
+	if (l->next_archive_ms < archive)
+		l->next_archive_ms = archive;
+	if (l->next_release_ms < release)
+		l->next_release_ms = release;
+}
+
+static void back_off_locked(struct reaper *r, struct reap_dir *e, struct look *l)
+{
+	int64_t now = clock_mono_ms(), again;
+
+	if (l->store_error) {
+		r->store_fails++;
+		r->pause_until_ms = now + reap_backoff_ms(r->store_fails);
+		l->next_archive_ms = r->pause_until_ms;
+	} else if (l->archived > 0) {
+		r->store_fails = 0;
+		r->pause_until_ms = 0;
+	}
+	e->fails = l->file_error ? e->fails + 1 : 0;
+	again = now + reap_backoff_ms(e->fails);
+	if (l->file_error && again < l->next_archive_ms)
+		l->next_archive_ms = again;
+	e->release_fails = l->again_release ? e->release_fails + 1 : 0;
+	again = now + reap_backoff_ms(e->release_fails);
+	if (l->again_release && again < l->next_release_ms)
+		l->next_release_ms = again;
+	if ((l->what & (LOOK_ANY_ARCHIVE_AGE | LOOK_UNTIL_LOW)) && l->released + l->archived == 0)
+		e->pressed_ms = now + PRESSED_MS;
+}
+
+static int look_at(struct reaper *r, struct reap_dir *e, struct look *l)
+{
+	int result;
+
+	table_clear_changed(r, e);
+	l->future = e->future;
+	result = look_dir(l);
+	log_troubles(r, l, result);
+	space_out(r, l);
+	lock_take(&r->lock);
+	back_off_locked(r, e, l);
+	lock_drop(&r->lock);
+	return result;
+}
+
+void reap_job(struct job *job)
+{
+	struct reap_dir *e = (struct reap_dir *)((char *)job - offsetof(struct reap_dir, job));
+	struct reaper *r = e->r;
+	struct look l = { .r = r, .dir = e->node };
+	bool mine;
+	int result;
+
+	lock_take(&r->lock);
+	e->queued = false;
+	r->n_queued--;
+	l.what = e->ask;
+	l.why = e->why;
+	mine = !e->busy && !atomic_load(&r->stopping);
+	if (mine)
+		table_begin_locked(r, e, true);
+	lock_drop(&r->lock);
+	if (mine)
+		result = look_at(r, e, &l);
+	lock_take(&r->lock);
+	r->n_archiving -= l.what & LOOK_ARCHIVE ? 1 : 0;
+	r->n_pressing -= l.what & (LOOK_ANY_ARCHIVE_AGE | LOOK_UNTIL_LOW) ? 1 : 0;
+	if (!mine)
+		table_schedule_locked(r, e);
+	cond_signal(&r->wake);
+	lock_drop(&r->lock);
+	if (mine)
+		table_disown(r, e, &l, result);
+}
+
+/* ---- deciding ------------------------------------------------------------------ */
+
+static void decide_locked(struct reaper *r, struct reap_dir *e, int64_t now, int64_t real_ns)
+	REQUIRES(r->lock);
+static int64_t decide_all_locked(struct reaper *r) REQUIRES(r->lock);
+
+static void decide_locked(struct reaper *r, struct reap_dir *e, int64_t now, int64_t real_ns)
+{
+	const struct policy *p = r->t->policy;
+	bool archive = policy_archive_open(p, real_ns) && now >= r->pause_until_ms &&
+		       !(r->store_fails > 0 && r->n_archiving > 0);
+	bool release = policy_release_open(p, real_ns);
+
+	if (!(archive && e->archive_ms <= now) && !(release && e->release_ms <= now)) {
+		e->due_ms = now + HOLD_MS;
+		e->archive_ms = e->archive_ms <= now ? e->due_ms : e->archive_ms;
+		e->release_ms = e->release_ms <= now ? e->due_ms : e->release_ms;
+		table_schedule_locked(r, e);
+		return;
+	}
+	r->n_archiving += archive;
+	table_submit_locked(r, e, (archive ? LOOK_ARCHIVE : 0) | (release ? LOOK_RELEASE : 0),
+			    RELEASE_AGE);
+}
+
+/* When the next one is due. */
+static int64_t decide_all_locked(struct reaper *r)
+{
+	int64_t now = clock_mono_ms(), real_ns = clock_real_ns();
+
+	table_adopt_locked(r);
+	while (r->n_heap > 0 && r->heap[0]->due_ms <= now)
+		decide_locked(r, r->heap[0], now, real_ns);
+	return r->n_heap > 0 && r->heap[0]->due_ms < now + TICK_MS ? r->heap[0]->due_ms
+								   : now + TICK_MS;
+}
+
+static void decide_job(struct job *job)
+{
+	struct reaper *r = (struct reaper *)((char *)job - offsetof(struct reaper, decide_job));
+	int64_t until, pressure_ms = 0;
+
+	while (!atomic_load(&r->stopping)) {
+		lock_take(&r->lock);
+		until = decide_all_locked(r);
+		if (!atomic_load(&r->stopping))
+			cond_wait_until(&r->wake, &r->lock, until);
+		lock_drop(&r->lock);
+		if (clock_mono_ms() >= pressure_ms) {
+			reap_pressure(r);
+			pressure_ms = clock_mono_ms() + TICK_MS;
+		}
+	}
+}
+
+/* ---- start and stop ------------------------------------------------------------- */
+
+int reaper_new(struct tier *t, struct reaper **ret)
+{
+	struct reaper *r = calloc(1, sizeof(*r));
+	int result;
+
+	if (!r)
+		return -ENOMEM;
+	r->t = t;
+	r->decide_job.run = decide_job;
+	r->scan_job.run = reap_scan;
+	lock_init(&r->lock, LOCK_RANK_REAPER, "reaper");
+	cond_init(&r->wake);
+	cond_init(&r->idle);
+	rates_init(&r->rates);
+	result = table_new(r);
+	if (result == 0)
+		result = catalogue_next_number(t->cat, &r->first_number);
+	if (result < 0) {
+		reaper_free(r);
+		return result;
+	}
+	*ret = r;
+	return 0;
+}
+
+int reaper_start(struct reaper *r)
+{
+	unsigned jobs = (unsigned)r->t->conf->archive_jobs;
+	int result;
+
+	if ((result = pool_new("reaper", 2, &r->threads)) < 0 ||
+	    (result = pool_new("archive", jobs, &r->workers)) < 0 ||
+	    (result = pool_new("command", jobs, &r->commands)) < 0)
+		return result;
+	atomic_store(&r->scanning, true);
+	r->started = true;
+	pool_submit(r->threads, &r->decide_job);
+	pool_submit(r->threads, &r->scan_job);
+	return 0;
+}
+
+void reaper_stop(struct reaper *r)
+{
+	atomic_store(&r->stopping, true);
+	lock_take(&r->lock);
+	r->started = false;
+	cond_broadcast(&r->wake);
+	while (r->n_commands > 0)
+		cond_wait(&r->idle, &r->lock);
+	lock_drop(&r->lock);
+	pool_free(r->threads);
+	pool_free(r->commands);
+	pool_free(r->workers);
+	r->threads = r->commands = r->workers = NULL;
+}
+
+void reaper_free(struct reaper *r)
+{
+	if (!r)
+		return;
+	reaper_stop(r);
+	table_free(r);
+	lock_fini(&r->rates.lock);
+	cond_fini(&r->idle);
+	cond_fini(&r->wake);
+	lock_fini(&r->lock);
+	free(r);
+}

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What was done and how fast; what there is, for status; what is only local, for locate.
+ *
+ * Always true: status adds up what directories held when they were last looked at, and
+ * looks again at those that were touched since, so that what it says is true now, but
+ * for what the scan at start has not come to (scanning).
+ */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "tier/reaper_int.h"
+
+uint64_t reaper_first_number(struct tier *t)
+{
+	return t->reaper ? t->reaper->first_number : UINT64_MAX;
+}
+
+/* ---- rates -------------------------------------------------------------------- */
+
+void rates_init(struct reap_rates *x)
+{
+	lock_init(&x->lock, LOCK_RANK_LEAF, "reaper rates");
+}
+
+static void rates_add(struct reap_rates *x, uint64_t archived, uint64_t bytes, uint64_t released)
+{
+	int64_t second = clock_mono_ms() / 1000;
+	size_t i = (size_t)(second % RATE_SECONDS);
+
+	lock_take(&x->lock);
+	if (x->slot[i].second != second) {
+		memset(&x->slot[i], 0, sizeof(x->slot[i]));
+		x->slot[i].second = second;
+	}
+	x->slot[i].archived += archived;
+	x->slot[i].archived_bytes += bytes;
+	x->slot[i].released += released;
+	lock_drop(&x->lock);
+}
+
+static void rates_read(struct reap_rates *x, struct reaper_status *ret)
+{
+	int64_t second = clock_mono_ms() / 1000;
+	uint64_t archived = 0, bytes = 0, released = 0;
+
+	lock_take(&x->lock);
+	for (size_t i = 0; i < RATE_SECONDS; i++) {
+		if (second - x->slot[i].second >= RATE_SECONDS)
+			continue;
+		archived += x->slot[i].archived;
+		bytes += x->slot[i].archived_bytes;
+		released += x->slot[i].released;
+	}
+	lock_drop(&x->lock);
+	ret->archive_files_per_s = (double)archived / RATE_SECONDS;
+	ret->archive_bytes_per_s = (double)bytes / RATE_SECONDS;
+	ret->release_files_per_s = (double)released / RATE_SECONDS;
+}
+
+void reaper_count_archived(struct reaper *r, uint64_t files, uint64_t bytes)
+{
+	atomic_fetch_add(&r->archived_total, files);
+	rates_add(&r->rates, files, bytes, 0);
+}
+
+void reaper_count_released(struct reaper *r, uint64_t files)
+{
+	atomic_fetch_add(&r->released_total, files);
+	rates_add(&r->rates, 0, 0, files);
+}
+
+void reaper_count_restored(struct tier *t)
+{
+	if (t->reaper)
+		atomic_fetch_add(&t->reaper->restored_total, 1);
+}
+
+/* ---- status ------------------------------------------------------------------- */
+
+/* All entries there are, used: *ret is an array of *n to give back. */
+static int use_all(struct reaper *r, struct reap_dir ***ret, size_t *n)
+{
+	lock_take(&r->lock);
+	table_adopt_locked(r);
+	*n = r->n_heap;
+	*ret = calloc(*n + 1, sizeof(**ret));
+	for (size_t i = 0; *ret && i < *n; i++) {
+		(*ret)[i] = r->heap[i];
+		r->heap[i]->users++;
+	}
+	lock_drop(&r->lock);
+	return *ret ? 0 : -ENOMEM;
+}
+
+static void unuse_all(struct reaper *r, struct reap_dir **all, size_t n)
+{
+	lock_take(&r->lock);
+	for (size_t i = 0; i < n; i++)
+		all[i]->users--;
+	lock_drop(&r->lock);
+	free(all);
+}
+
+static void add_up(struct dir_counts *sum, const struct dir_counts *c)
+{
+	sum->local_files += c->local_files;
+	sum->local_bytes += c->local_bytes;
+	sum->archived_files += c->archived_files;
+	sum->archived_bytes += c->archived_bytes;
+	sum->other_files += c->other_files;
+	if (c->oldest_local_ns &&
+	    (!sum->oldest_local_ns || c->oldest_local_ns < sum->oldest_local_ns))
+		sum->oldest_local_ns = c->oldest_local_ns;
+}
+
+/* While somebody works on it what it holds moves: then its mark stays, and it is counted for us alone. */
+static void count_dir(struct reaper *r, struct reap_dir *e, struct dir_counts *sum)
+{
+	struct look l = { .r = r, .dir = e->node };
+	bool busy, changed;
+
+	lock_take(&r->lock);
+	busy = e->busy;
+	l.counts = e->counts;
+	l.future = e->future;
+	lock_drop(&r->lock);
+	changed = table_is_changed(r, e);
+	if (changed || busy) {
+		l.counts = (struct dir_counts){ 0 };
+		if (!busy)
+			table_clear_changed(r, e);
+		(void)look_dir(&l); /* gone: nothing is there */
+	}
+	add_up(sum, &l.counts);
+	if (!changed || busy)
+		return;
+	lock_take(&r->lock);
+	if (!e->busy)
+		e->counts = l.counts;
+	lock_drop(&r->lock);
+}
+
+int reaper_status(struct tier *t, struct reaper_status *ret)
+{
+	struct reaper *r = t->reaper;
+	struct dir_counts sum = { 0 };
+	struct reap_dir **all;
+	size_t n;
+	int result;
+
+	result = use_all(r, &all, &n);
+	if (result < 0)
+		return result;
+	for (size_t i = 0; i < n; i++)
+		count_dir(r, all[i], &sum);
+	unuse_all(r, all, n);
+
+	memset(ret, 0, sizeof(*ret));
+	ret->scanning = atomic_load(&r->scanning);
+	ret->local_files = sum.local_files;
+	ret->local_bytes = sum.local_bytes;
+	ret->archived_files = sum.archived_files;
+	ret->archived_bytes = sum.archived_bytes;
+	ret->other_files = sum.other_files;
+	if (sum.oldest_local_ns) {
+		int64_t age_ms = (clock_real_ns() - sum.oldest_local_ns) / 1000000;
+
+		ret->oldest_unarchived_ms = age_ms > 1 ? age_ms : 1; /* 0 would say: none */
+	}
+	ret->archived_total = atomic_load(&r->archived_total);
+	ret->released_total = atomic_load(&r->released_total);
+	ret->restored_total = atomic_load(&r->restored_total);
+	ret->failed_total = atomic_load(&r->failed_total);
+	rates_read(&r->rates, ret);
+	lock_take(&r->lock);
+	ret->dirs_waiting = r->n_queued;
+	lock_drop(&r->lock);
+	return 0;
+}
+
+/* ---- locate ------------------------------------------------------------------- */
+
+static int find_in(struct reaper *r, struct reap_dir *e, const char *name,
+		   void (*each)(void *arg, const char *path), void *arg)
+{
+	AUTO_FREE char *path = NULL;
+	struct state_of look;
+	struct stat st;
+	int result;
+
+	/* one system call says no almost everywhere */
+	if (cache_stat(r->t->cache, e->node, name, &st) < 0 || S_ISDIR(st.st_mode))
+		return 0;
+	result = state_look(r->t, e->node, name, &look);
+	if (result < 0)
+		return result;
+	/* those with a row are found by it */
+	if (!look.has_cache || look.has_row || look.is_dir)
+		return 0;
+	result = node_child_path(r->t->tree, e->node, name, &path);
+	if (result < 0)
+		return result == -ENOENT ? 0 : result;
+	each(arg, path);
+	return 0;
+}
+
+int reaper_find_local(struct tier *t, const char *name, void (*each)(void *arg, const char *path),
+		      void *arg)
+{
+	struct reap_dir **all;
+	size_t n;
+	int r;
+
+	if (strlen(name) > ROW_NAME_MAX || strchr(name, '/'))
+		return 0;
+	r = use_all(t->reaper, &all, &n);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = find_in(t->reaper, all[i], name, each, arg);
+	unuse_all(t->reaper, all, n);
+	return r;
+}

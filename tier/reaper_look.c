@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One directory: what is in it, and what of it is due.
+ *
+ *	readdir -> stat, row, policy -> counted
+ *	             |-> due: collected, archived a batch at a time
+ *	             '-> cold: collected, released a batch at a time
+ *
+ * Streaming: memory is one batch of each, however large the directory.  Always true:
+ * this decides only what is worth trying; archive and release look again for
+ * themselves.  A time that is zero, or in the future, is never old: such files age from
+ * when they were first seen.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "tier/local.h"
+#include "tier/reaper_look.h"
+
+/* ---- one name ------------------------------------------------------------------ */
+
+static int64_t age_of(struct look *l, const struct stat *st)
+{
+	int64_t c = ts_to_ns(st->st_ctim);
+
+	if (c > 0 && c <= l->now_ns)
+		return (l->now_ns - c) / 1000000;
+	if (c > l->future.ctime_ns || l->future.seen_ms == 0)
+		l->future = (struct future){ .ctime_ns = c, .seen_ms = l->now_ms };
+	return l->now_ms - l->future.seen_ms;
+}
+
+static void collect_due(struct look *l, const char *name, const struct stat *st)
+{
+	struct archive_file *f = &l->due[l->n_due++];
+
+	strcpy(f->name, name);
+	f->id = cache_identity(st);
+	if (l->n_due == l->r->t->conf->archive_batch)
+		look_flush_due(l);
+}
+
+static bool is_written(struct look *l, const char *name)
+{
+	struct tree *tree = l->r->t->tree;
+	struct node *node = l->tell ? node_find(tree, l->dir, name) : NULL;
+	bool written = node && node_nwrite(tree, node) > 0;
+
+	node_put(tree, node);
+	return written;
+}
+
+/* Local, without a row that is right for it. */
+static void look_local(struct look *l, const char *name, const struct stat *st,
+		       const struct policy_says *says, int64_t age_ms)
+{
+	bool any_age = l->what & LOOK_ANY_ARCHIVE_AGE;
+	bool temporary = policy_is_temporary(l->r->t->policy, name);
+	int64_t c = ts_to_ns(st->st_ctim), wait_ms = says->archive_after_ms - age_ms;
+
+	if (any_age)
+		wait_ms = local_settled(st) ? 0 : LOCAL_SETTLE_MS - age_ms;
+	if (temporary || !says->archive) {
+		look_count_local(l, (uint64_t)st->st_size, c, false);
+		look_tell(l, TOLD_SKIPPED, name,
+			  temporary ? "its name says that it is not complete"
+				    : "a rule says never-archive",
+			  0);
+	} else if (!(l->what & LOOK_ARCHIVE)) {
+		look_count_local(l, (uint64_t)st->st_size, c, true);
+		look_sooner(&l->next_archive_ms, l->now_ms + (wait_ms > 0 ? wait_ms : 0));
+		if (is_written(l, name))
+			look_tell(l, TOLD_SKIPPED, name, LOOK_BEING_WRITTEN, 0);
+		else
+			look_tell(l, TOLD_FAILED, name, "it is not archived", 0);
+	} else if (wait_ms > 0) {
+		look_count_local(l, (uint64_t)st->st_size, c, true);
+		look_sooner(&l->next_archive_ms, l->now_ms + wait_ms);
+		if (any_age && wait_ms > l->young_ms)
+			l->young_ms = wait_ms;
+		look_tell_later(l, name, LOOK_BEING_WRITTEN, TOLD_SKIPPED);
+	} else if (l->what & LOOK_DRY) {
+		look_count_local(l, (uint64_t)st->st_size, c, true);
+		look_tell(l, TOLD_ARCHIVED, name, NULL, (uint64_t)st->st_size);
+	} else {
+		collect_due(l, name, st);
+	}
+}
+
+static void look_archived(struct look *l, const char *name, const struct stat *st,
+			  const struct file_row *row, const struct policy_says *says,
+			  int64_t age_ms)
+{
+	int64_t wait_ms = l->what & LOOK_ANY_RELEASE_AGE ? 0 : says->release_after_ms - age_ms;
+	struct cold_info info = { ts_to_ns(st->st_ctim), (uint64_t)st->st_size, row->txn };
+
+	if (says->release && wait_ms <= 0 && (l->what & LOOK_RELEASE) && !l->enough &&
+	    !(l->what & LOOK_DRY)) {
+		strcpy(l->cold[l->n_cold].name, name);
+		l->cold_info[l->n_cold++] = info;
+		if (l->n_cold == l->r->t->conf->archive_batch)
+			look_flush_cold(l);
+		return;
+	}
+	look_count_archived(l, info.size, info.ctime_ns);
+	if (says->release)
+		look_sooner(&l->next_release_ms, l->now_ms + (wait_ms > 0 ? wait_ms : 0));
+	if (!(l->what & LOOK_RELEASE))
+		return;
+	if (says->release)
+		look_tell(l, TOLD_RELEASED, name, NULL, info.size); /* a dry run */
+	else
+		look_tell(l, TOLD_SKIPPED, name, "a rule says never-release", 0);
+}
+
+static int look_regular(struct look *l, const char *name, const struct stat *st)
+{
+	int64_t age_ms = age_of(l, st);
+	struct identity id = cache_identity(st);
+	struct policy_says says;
+	struct file_row row;
+	int r = -ENOENT;
+
+	if (l->dirid > 0)
+		r = cat_file_get(l->r->t->cat, l->dirid, name, &row);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	strcpy(l->path + l->dir_len, name);
+	policy_ask(l->r->t->policy, l->path, name, (uint64_t)st->st_size, &says);
+	if (r == 0 && identity_equal(&row.id, &id))
+		look_archived(l, name, st, &row, &says, age_ms);
+	else
+		look_local(l, name, st, &says, age_ms);
+	return 0;
+}
+
+static int look_name(struct look *l, const char *name)
+{
+	struct stat st;
+
+	if (fstatat(dirfd_fd(l->d), name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+		/* one bad inode does not keep the others from the store */
+		if (errno != ENOENT)
+			look_failed(l, name, -errno);
+		return 0;
+	}
+	l->n_entries++;
+	if (S_ISDIR(st.st_mode))
+		return 0;
+	if (!S_ISREG(st.st_mode) || st.st_nlink > 1) {
+		l->counts.other_files++;
+		look_tell(l, TOLD_SKIPPED, name,
+			  S_ISREG(st.st_mode) ? LOOK_NOT_PLAIN : "it is not a file", 0);
+		return 0;
+	}
+	return look_regular(l, name, &st);
+}
+
+/* ---- the directory ------------------------------------------------------------- */
+
+static int begin(struct look *l)
+{
+	struct tier *t = l->r->t;
+	size_t batch = t->conf->archive_batch;
+	char *path;
+	int r;
+
+	l->next_archive_ms = l->next_release_ms = REAP_NEVER;
+	l->now_ms = clock_mono_ms();
+	l->now_ns = clock_real_ns();
+	r = node_path(t->tree, l->dir, &path);
+	if (r < 0)
+		return r;
+	l->dir_len = strlen(path);
+	l->path = realloc(path, l->dir_len + 1 + ROW_NAME_MAX + 1);
+	if (!l->path)
+		free(path);
+	else if (l->dir_len > 0)
+		l->path[l->dir_len++] = '/';
+	if (l->what & LOOK_ARCHIVE)
+		l->due = calloc(batch, sizeof(*l->due));
+	if (l->what & LOOK_RELEASE) {
+		l->cold = calloc(batch, sizeof(*l->cold));
+		l->cold_info = calloc(batch, sizeof(*l->cold_info));
+	}
+	if (!l->path || ((l->what & LOOK_ARCHIVE) && !l->due) ||
+	    ((l->what & LOOK_RELEASE) && (!l->cold || !l->cold_info)))
+		return -ENOMEM;
+	r = cache_dir(t->cache, l->dir, &l->d);
+	return r < 0 ? r : state_dirid(t, l->dir, &l->dirid);
+}
+
+static int end(struct look *l, int result)
+{
+	look_flush_due(l);
+	look_flush_cold(l);
+	if (l->d)
+		cache_dir_put(l->r->t->cache, l->d);
+	l->d = NULL;
+	free(l->path);
+	free(l->due);
+	free(l->cold);
+	free(l->cold_info);
+	return result;
+}
+
+static bool is_stopped(struct look *l)
+{
+	return atomic_load(&l->r->stopping) || (l->stop && atomic_load(l->stop));
+}
+
+static int look_stream(struct look *l)
+{
+	AUTO_CLOSEDIR DIR *dir = NULL;
+	struct dirent *e;
+	int fd, r = 0;
+
+	/* of its own: a kept descriptor has one position for all */
+	fd = openat(dirfd_fd(l->d), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOATIME);
+	dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir) {
+		r = -errno;
+		if (fd >= 0)
+			close(fd);
+		return r;
+	}
+	while (r == 0 && !is_stopped(l)) {
+		errno = 0;
+		e = readdir(dir);
+		if (!e)
+			return -errno;
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+			r = look_name(l, e->d_name);
+	}
+	return r < 0 ? r : -ECANCELED;
+}
+
+/* Nothing left here: the directory may go, and then perhaps the one above it. */
+static void release_up(struct look *l)
+{
+	struct tree *tree = l->r->t->tree;
+	struct node *dir = node_ref(l->dir), *parent;
+	char name[ROW_NAME_MAX + 1];
+	int r = 0;
+
+	while (r == 0 && node_name(tree, dir, &parent, name) == 0) {
+		r = release_dir(l->r->t, dir);
+		if (r != 0 && dir != l->dir)
+			table_touch(l->r, dir, false);
+		node_put(tree, dir);
+		dir = parent;
+	}
+	node_put(tree, dir);
+}
+
+static void look_empty(struct look *l)
+{
+	if (!(l->what & LOOK_RELEASE) || l->dirid <= 0 || (l->what & LOOK_DRY) ||
+	    cat_dir_is_empty(l->r->t->cat, l->dirid) != 0 || l->dir == tree_root(l->r->t->tree))
+		return;
+	release_up(l);
+	/* it is there still: it was changed lately, or is in use */
+	if (cache_dir(l->r->t->cache, l->dir, &l->d) == 0)
+		look_sooner(&l->next_release_ms,
+			    l->now_ms + l->r->t->conf->release_after + LOOK_AGAIN_MS);
+}
+
+int look_dir(struct look *l)
+{
+	int r;
+
+	r = begin(l);
+	if (r == 0)
+		r = look_stream(l);
+	look_flush_due(l);
+	look_flush_cold(l);
+	if (r == 0 && l->n_entries == 0 && l->d) {
+		cache_dir_put(l->r->t->cache, l->d);
+		l->d = NULL;
+		look_empty(l);
+	}
+	return end(l, r);
+}
+
+int look_names(struct look *l, const char *const *names, size_t n)
+{
+	int r;
+
+	r = begin(l);
+	for (size_t i = 0; r == 0 && i < n && !is_stopped(l); i++)
+		r = look_name(l, names[i]);
+	return end(l, r);
+}

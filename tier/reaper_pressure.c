@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * When the cache fills: from the high watermark down to the low one.
+ *
+ *	used >= high	release what was archived longest ago, directory by directory
+ *	nothing of it	archive what is oldest, whatever archive_after and the windows say
+ *	used <= low	over
+ *
+ * Always true: pressure changes when something is tried, never what may be destroyed; an
+ * unknown fill level is no pressure.
+ */
+#include <stdatomic.h>
+
+#include "lib/clock.h"
+#include "tier/reaper_int.h"
+
+#define TELL_MS 60000
+
+static bool is_free_locked(const struct reap_dir *e, int64_t now)
+{
+	return !e->busy && !e->queued && e->pressed_ms <= now;
+}
+
+/* The directory whose archived copies are oldest, or NULL. */
+static struct reap_dir *oldest_archived_locked(struct reaper *r, int64_t now) REQUIRES(r->lock);
+static struct reap_dir *oldest_local_locked(struct reaper *r, int64_t now) REQUIRES(r->lock);
+static void relieve_locked(struct reaper *r, enum release_why why) REQUIRES(r->lock);
+
+static struct reap_dir *oldest_archived_locked(struct reaper *r, int64_t now)
+{
+	struct reap_dir *best = NULL;
+
+	for (size_t i = 0; i < r->n_heap; i++) {
+		struct reap_dir *e = r->heap[i];
+
+		if (e->counts.archived_files > 0 && is_free_locked(e, now) &&
+		    (!best || e->counts.oldest_archived_ns < best->counts.oldest_archived_ns))
+			best = e;
+	}
+	return best;
+}
+
+static struct reap_dir *oldest_local_locked(struct reaper *r, int64_t now)
+{
+	struct reap_dir *best = NULL;
+
+	for (size_t i = 0; i < r->n_heap; i++) {
+		struct reap_dir *e = r->heap[i];
+
+		if (e->counts.oldest_local_ns > 0 && is_free_locked(e, now) &&
+		    (!best || e->counts.oldest_local_ns < best->counts.oldest_local_ns))
+			best = e;
+	}
+	if (best)
+		return best;
+	/* Not looked at yet, but something was put there. */
+	for (size_t i = 0; i < r->n_heap && !best; i++)
+		if (is_free_locked(r->heap[i], now) && r->heap[i]->archive_ms != REAP_NEVER)
+			best = r->heap[i];
+	return best;
+}
+
+static void relieve_locked(struct reaper *r, enum release_why why)
+{
+	int64_t now = clock_mono_ms();
+	bool may_archive = now >= r->pause_until_ms;
+
+	while (r->n_pressing < r->t->conf->archive_jobs) {
+		struct reap_dir *e = oldest_archived_locked(r, now);
+		unsigned ask = LOOK_RELEASE | LOOK_ANY_RELEASE_AGE | LOOK_UNTIL_LOW;
+
+		if (!e && may_archive) {
+			e = oldest_local_locked(r, now);
+			ask = LOOK_ARCHIVE | LOOK_ANY_ARCHIVE_AGE;
+		}
+		if (!e)
+			return;
+		r->n_pressing++;
+		r->n_archiving += ask & LOOK_ARCHIVE ? 1 : 0;
+		table_submit_locked(r, e, ask, why);
+	}
+}
+
+/* Half of what is left above the high watermark is used too. */
+static bool is_critical(const struct reaper *r, unsigned used_pct)
+{
+	unsigned high = (unsigned)r->t->conf->high;
+
+	return used_pct >= high + (100 - high + 1) / 2;
+}
+
+void reap_pressure(struct reaper *r)
+{
+	const struct conf *conf = r->t->conf;
+	struct cache_room room;
+	bool was;
+
+	if (cache_room(r->t->cache, &room) < 0)
+		return;
+	lock_take(&r->lock);
+	was = r->pressing;
+	if (room.used_pct >= conf->high)
+		r->pressing = true;
+	else if (room.used_pct <= conf->low)
+		r->pressing = false;
+	if (r->pressing)
+		relieve_locked(r,
+			       is_critical(r, room.used_pct) ? RELEASE_CRITICAL : RELEASE_PRESSURE);
+	lock_drop(&r->lock);
+	if (room.used_pct >= conf->high && !was && log_ratelimit(&r->told_full_ms, TELL_MS))
+		log_warning("the cache is %u%% full: releasing what is archived before its time",
+			    room.used_pct);
+}

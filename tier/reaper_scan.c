@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * At start, in the background: what unfinished batches left in the store, then every
+ * directory of the cache.
+ *
+ * The tree is walked with one directory open at a time; symbolic links are not followed,
+ * mount points not crossed.  A directory that holds something but directories becomes
+ * known, and due; what is in it is found out by a worker like any other time.  So does an
+ * empty one that has rows: a kill may have come before it was removed.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/text.h"
+#include "tier/reaper_int.h"
+
+/* 1: a directory on the same file system. */
+static int is_subdir(int dfd, const struct dirent *e, dev_t dev)
+{
+	struct stat st;
+
+	if (e->d_type != DT_DIR && e->d_type != DT_UNKNOWN)
+		return 0;
+	if (fstatat(dfd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	return S_ISDIR(st.st_mode) && st.st_dev == dev;
+}
+
+static int scan_stream(int dfd, int (*sub)(void *arg, const char *name), void *arg,
+		       uint64_t *ret_others)
+{
+	AUTO_CLOSEDIR DIR *dir = NULL;
+	struct dirent *e;
+	struct stat st;
+	int fd, r = 0;
+
+	if (fstat(dfd, &st) < 0)
+		return -errno;
+	fd = openat(dfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOATIME);
+	if (fd < 0)
+		return -errno;
+	dir = fdopendir(fd);
+	if (!dir) {
+		close(fd);
+		return -ENOMEM;
+	}
+	*ret_others = 0;
+	while (r >= 0) {
+		errno = 0;
+		e = readdir(dir);
+		if (!e)
+			return -errno;
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+			continue;
+		r = is_subdir(dfd, e, st.st_dev);
+		if (r > 0)
+			r = sub(arg, e->d_name);
+		else
+			*ret_others += e->d_type != DT_DIR;
+	}
+	return r;
+}
+
+int scan_dir(struct tier *t, struct node *dir, int (*sub)(void *arg, const char *name), void *arg,
+	     uint64_t *ret_others)
+{
+	struct dirfd *d;
+	int r = cache_dir(t->cache, dir, &d);
+
+	if (r < 0)
+		return r;
+	r = scan_stream(dirfd_fd(d), sub, arg, ret_others);
+	cache_dir_put(t->cache, d);
+	return r;
+}
+
+/* ---- the walk at start ---------------------------------------------------------- */
+
+struct scan {
+	struct reaper *r;
+	struct node **stack; /* owned; counted */
+	size_t n, room;
+	struct node *dir; /* borrowed; being read */
+	uint64_t subdirs;
+	uint64_t seen;
+	int64_t begun_ms;
+};
+
+static int push(struct scan *s, struct node *dir)
+{
+	if (s->n == s->room) {
+		size_t room = s->room ? 2 * s->room : 64;
+		struct node **stack = reallocarray(s->stack, room, sizeof(*stack));
+
+		if (!stack)
+			return -ENOMEM;
+		s->stack = stack;
+		s->room = room;
+	}
+	s->stack[s->n++] = dir;
+	return 0;
+}
+
+static int push_sub(void *arg, const char *name)
+{
+	struct scan *s = arg;
+	struct node *sub;
+	int r;
+
+	s->subdirs++;
+	r = node_get(s->r->t->tree, s->dir, name, true, &sub);
+	if (r < 0)
+		return r == -ENOENT || r == -ENOTDIR ? 0 : r;
+	r = push(s, sub);
+	if (r < 0)
+		node_put(s->r->t->tree, sub);
+	return r;
+}
+
+static void pause_for_rate(struct scan *s)
+{
+	uint64_t rate = s->r->t->conf->scan_rate;
+	int64_t until;
+
+	if (rate == 0)
+		return;
+	until = s->begun_ms + (int64_t)(s->seen * 1000 / rate);
+	lock_take(&s->r->lock);
+	while (!atomic_load(&s->r->stopping) && clock_mono_ms() < until)
+		cond_wait_until(&s->r->wake, &s->r->lock, until);
+	lock_drop(&s->r->lock);
+}
+
+static void scan_one(struct scan *s)
+{
+	struct tier *t = s->r->t;
+	uint64_t others = 0;
+	dirid_t dirid = 0;
+	int r;
+
+	s->subdirs = 0;
+	r = scan_dir(t, s->dir, push_sub, s, &others);
+	if (r < 0 && r != -ENOENT) {
+		AUTO_FREE char *path = NULL;
+		AUTO_FREE char *shown = NULL;
+
+		if (node_path(t->tree, s->dir, &path) == 0)
+			shown = text_printable(path, strlen(path));
+		log_warning("cannot scan directory '%s' of the cache: %s", shown ? shown : "?",
+			    strerror(-r));
+	}
+	if (r == 0 && others + s->subdirs == 0)
+		(void)state_dirid(t, s->dir, &dirid);
+	if (others > 0 || dirid > 0)
+		(void)table_touch(s->r, s->dir, true);
+	s->seen += others + s->subdirs;
+	pause_for_rate(s);
+}
+
+void reap_scan(struct job *job)
+{
+	struct reaper *r = (struct reaper *)((char *)job - offsetof(struct reaper, scan_job));
+	struct scan s = { .r = r, .begun_ms = clock_mono_ms() };
+	int result;
+
+	result = archive_recover(r->t);
+	if (result < 0)
+		log_error("cannot recover unfinished batches: %s: tried again at the next start",
+			  strerror(-result));
+	if (push(&s, node_ref(tree_root(r->t->tree))) < 0)
+		node_put(r->t->tree, tree_root(r->t->tree));
+	while (s.n > 0) {
+		s.dir = s.stack[--s.n];
+		if (!atomic_load(&r->stopping))
+			scan_one(&s);
+		node_put(r->t->tree, s.dir);
+	}
+	free(s.stack);
+	lock_take(&r->lock);
+	cond_broadcast(&r->wake);
+	lock_drop(&r->lock);
+	atomic_store(&r->scanning, false);
+	if (!atomic_load(&r->stopping))
+		log_info("scanned the cache: %llu entries", (unsigned long long)s.seen);
+}

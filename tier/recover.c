@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Start-up: what a killed daemon was about to do to the cache.
+ *
+ *	removal	 the name has the identity the intent holds: remove it.  Anything else
+ *		 there is another file, or this one written since: it stays, local, and
+ *		 the old version is in the trash.
+ *	renaming the source has its identity, and the target is as it was: rename.
+ *		 The target has the source's identity: it was done.  Else somebody
+ *		 changed the uncovered cache: the rows go back where nothing is lost.
+ *
+ * Always true: nothing is removed whose identity is not the one that was about to
+ * be removed; running it twice does no more than once.  Intents are taken in the
+ * order they were committed, the archive's are left to archive_recover().
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "lib/failpoint.h"
+#include "lib/path.h"
+#include "tier/intent_json.h"
+#include "tier/tier_int.h"
+
+#define RECOVER_PAGE 64
+
+enum now { NOW_GONE, NOW_SAME, NOW_OTHER };
+
+static int dir_of(struct tier *t, const struct intent_place *p)
+{
+	return path_open(cache_root_fd(t->cache), p->dir_path, O_RDONLY | O_DIRECTORY, 0);
+}
+
+static bool is_same(const struct stat *st, const struct intent_place *p)
+{
+	struct identity id = cache_identity(st);
+
+	if (S_ISDIR(st->st_mode) || p->is_dir)
+		return S_ISDIR(st->st_mode) && p->is_dir && id.ino == p->id.ino;
+	return identity_equal(&id, &p->id);
+}
+
+/* What the cache has at a place now, compared with what `want` was. */
+static int look_now(int dfd, const char *name, const struct intent_place *want, enum now *ret)
+{
+	struct stat st;
+
+	if (dfd == -ENOENT || dfd == -ENOTDIR) {
+		*ret = NOW_GONE;
+		return 0;
+	}
+	if (dfd < 0)
+		return dfd;
+	if (fstatat(dfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+		*ret = NOW_GONE;
+		return errno == ENOENT ? 0 : -errno;
+	}
+	*ret = want->there && is_same(&st, want) ? NOW_SAME : NOW_OTHER;
+	return 0;
+}
+
+static int recover_removal(struct tier *t, struct json_object *o)
+{
+	struct intent_place p;
+	AUTO_CLOSE int dfd = -1;
+	enum now now;
+	int r;
+
+	r = intent_place_read(o, &p);
+	if (r < 0)
+		return r;
+	dfd = dir_of(t, &p);
+	r = look_now(dfd, p.name, &p, &now);
+	if (r < 0 || now == NOW_GONE)
+		return r;
+	if (now == NOW_OTHER) {
+		log_warning("'%s/%s' was being removed when ebbfs was killed and is another file "
+			    "now: it stays, the removed version is in the trash",
+			    p.dir_path, p.name);
+		return 0;
+	}
+	if (unlinkat(dfd, p.name, p.is_dir ? AT_REMOVEDIR : 0) < 0 && errno != ENOENT) {
+		if (errno != ENOTEMPTY && errno != EEXIST)
+			return -errno;
+		log_warning("directory '%s/%s' was being removed when ebbfs was killed and has "
+			    "files now: it stays",
+			    p.dir_path, p.name);
+	}
+	return fsync(dfd) < 0 ? -errno : 0;
+}
+
+struct back {
+	struct json_object *o;
+	const struct intent_place *from, *to;
+};
+
+static int rows_back_run(struct tx *tx, void *arg)
+{
+	struct back *b = arg;
+	int r;
+
+	if (!intent_int(b->o, "moved"))
+		return 0;
+	r = tx_file_move(tx, intent_int(b->o, "to_id"), b->to->name, intent_int(b->o, "from_id"),
+			 b->from->name);
+	return r == -ENOENT || r == -EEXIST ? 0 : r;
+}
+
+static int rename_now(struct tier *t, int fd, const struct intent_place *from, int td,
+		      const struct intent_place *to, unsigned flags)
+{
+	(void)t;
+	if (!from->there && (flags & RENAME_EXCHANGE))
+		return renameat2(td, to->name, fd, from->name, RENAME_NOREPLACE) < 0 ? -errno : 0;
+	if (!from->there)
+		return unlinkat(td, to->name, to->is_dir ? AT_REMOVEDIR : 0) < 0 ? -errno : 0;
+	if (!to->there && (flags & RENAME_EXCHANGE))
+		flags = RENAME_NOREPLACE;
+	return renameat2(fd, from->name, td, to->name, flags) < 0 ? -errno : 0;
+}
+
+static int recover_rename(struct tier *t, struct json_object *o)
+{
+	struct json_object *jf = NULL, *jt = NULL;
+	struct intent_place from, to;
+	AUTO_CLOSE int fd = -1;
+	AUTO_CLOSE int td = -1;
+	enum now f, g;
+	int r;
+
+	json_object_object_get_ex(o, "from", &jf);
+	json_object_object_get_ex(o, "to", &jt);
+	r = intent_place_read(jf, &from);
+	if (r == 0)
+		r = intent_place_read(jt, &to);
+	if (r < 0)
+		return r;
+	fd = dir_of(t, &from);
+	td = dir_of(t, &to);
+	r = look_now(fd, from.name, &from, &f);
+	if (r == 0)
+		r = look_now(td, to.name, &to, &g);
+	if (r < 0)
+		return r;
+
+	bool as_before = (from.there ? f == NOW_SAME : f == NOW_GONE) &&
+			 (to.there ? g == NOW_SAME : g == NOW_GONE);
+	if (as_before && td >= 0) {
+		r = rename_now(t, fd, &from, td, &to, (unsigned)intent_int(o, "flags"));
+		if (r == 0 && ((fd >= 0 && fsync(fd) < 0) || fsync(td) < 0))
+			r = -errno;
+		return r;
+	}
+	if (f == NOW_OTHER || (from.there && f == NOW_SAME)) {
+		struct back b = { .o = o, .from = &from, .to = &to };
+
+		log_warning("'%s/%s' was being renamed to '%s/%s' when ebbfs was killed and was "
+			    "changed since: the renaming is taken back",
+			    from.dir_path, from.name, to.dir_path, to.name);
+		return catalogue_write(t->cat, SYNC_NORMAL, rows_back_run, &b);
+	}
+	return 0; /* it was done, or what was done has been changed again since */
+}
+
+static int recover_one(struct tier *t, const struct intent_row *row)
+{
+	struct json_object *o;
+	int r;
+
+	if (row->kind != INTENT_UNLINK && row->kind != INTENT_RMDIR && row->kind != INTENT_RENAME)
+		return 0;
+	o = json_tokener_parse(row->payload);
+	if (!o)
+		return -EINVAL;
+	r = row->kind == INTENT_RENAME ? recover_rename(t, o) : recover_removal(t, o);
+	json_object_put(o);
+	return r;
+}
+
+static int forget_run(struct tx *tx, void *arg)
+{
+	return tx_intent_delete(tx, *(int64_t *)arg);
+}
+
+static int recover_page(struct tier *t, struct intent_row *rows, int n)
+{
+	int r = 0;
+
+	for (int i = 0; i < n && r == 0; i++) {
+		if (rows[i].kind == INTENT_ARCHIVE)
+			continue;
+		r = recover_one(t, &rows[i]);
+		if (r == -EINVAL) {
+			log_error("cannot read intent %lld: it is passed by",
+				  (long long)rows[i].id);
+			r = 0;
+		}
+		if (r == 0)
+			r = catalogue_write(t->cat, SYNC_NORMAL, forget_run, &rows[i].id);
+		if (r == 0)
+			r = failpoint(RECOVER_INTENT);
+	}
+	return r;
+}
+
+int intents_recover(struct tier *t)
+{
+	struct intent_row rows[RECOVER_PAGE];
+	int64_t after = 0;
+	int n, r;
+
+	do {
+		n = cat_intents(t->cat, after, rows, RECOVER_PAGE);
+		if (n < 0)
+			return n;
+		r = recover_page(t, rows, n);
+		if (n > 0)
+			after = rows[n - 1].id;
+		for (int i = 0; i < n; i++)
+			intent_row_fini(&rows[i]);
+	} while (n > 0 && r == 0);
+	return r;
+}

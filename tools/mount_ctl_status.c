@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/* status: every part of the mount asked for what it knows.  tools/ctl_status.c documents the fields. */
+#include <string.h>
+
+#include "backend/sink.h"
+#include "backend/store.h"
+#include "lib/clock.h"
+#include "tier/journal.h"
+#include "tier/reaper.h"
+#include "tools/mount_ctl_int.h"
+
+static struct json_object *group(struct json_object *o, const char *key)
+{
+	struct json_object *g = json_object_new_object();
+
+	json_object_object_add(o, key, g);
+	return g;
+}
+
+static void files_bytes(struct json_object *o, const char *key, int64_t files, int64_t bytes)
+{
+	struct json_object *g = group(o, key);
+
+	ctl_add_int(g, "files", files > 0 ? files : 0);
+	ctl_add_int(g, "bytes", bytes > 0 ? bytes : 0);
+}
+
+static void add_files(struct json_object *o, const struct catalogue_counts *n,
+		      const struct reaper_status *s)
+{
+	files_bytes(o, "local", (int64_t)s->local_files, (int64_t)s->local_bytes);
+	files_bytes(o, "archived", (int64_t)s->archived_files, (int64_t)s->archived_bytes);
+	files_bytes(o, "released", n->files - (int64_t)s->archived_files,
+		    n->file_bytes - (int64_t)s->archived_bytes);
+	files_bytes(o, "trash", n->trash, n->trash_bytes);
+	ctl_add_int(group(o, "other"), "files", (int64_t)s->other_files);
+	ctl_add_int(o, "oldest_unarchived_s", s->oldest_unarchived_ms / 1000);
+	ctl_add_int(o, "dirs_waiting", (int64_t)s->dirs_waiting);
+	ctl_add_bool(o, "scanning", s->scanning);
+}
+
+static void add_rates(struct json_object *o, const struct reaper_status *s)
+{
+	struct json_object *rates = group(o, "rates");
+	struct json_object *total = group(o, "since_start");
+
+	ctl_add_double(rates, "archive_files_per_s", s->archive_files_per_s);
+	ctl_add_double(rates, "archive_bytes_per_s", s->archive_bytes_per_s);
+	ctl_add_double(rates, "release_files_per_s", s->release_files_per_s);
+	ctl_add_int(total, "archived", (int64_t)s->archived_total);
+	ctl_add_int(total, "released", (int64_t)s->released_total);
+	ctl_add_int(total, "restored", (int64_t)s->restored_total);
+	ctl_add_int(total, "failed", (int64_t)s->failed_total);
+}
+
+static void add_sinks(struct ctl_conn *c, struct json_object *o, const struct catalogue_counts *n)
+{
+	struct json_object *list = json_object_new_array();
+	struct json_object *one;
+	struct sink *sink = tier_sink(c->t);
+	struct sink_health health;
+	int64_t oldest_ns;
+
+	json_object_object_add(o, "sinks", list);
+	if (!sink)
+		return;
+	one = json_object_new_object();
+	json_object_array_add(list, one);
+	sink_health(sink, &health);
+	ctl_add_str(one, "name", sink_name(sink));
+	ctl_add_bool(one, "up", health.up);
+	ctl_add_str(one, "error", health.error);
+	ctl_add_str(one, "server", health.server);
+	ctl_add_int(one, "waiting", n->events_waiting);
+	ctl_add_int(one, "missing", n->events_missing);
+	ctl_add_int(one, "poisoned", n->events_poisoned);
+	if (cat_event_oldest(tier_catalogue(c->t), 0, &oldest_ns) < 0)
+		oldest_ns = clock_real_ns();
+	ctl_add_int(one, "oldest_s", (clock_real_ns() - oldest_ns) / NSEC_PER_SEC);
+}
+
+static void add_store(struct ctl_conn *c, struct json_object *o)
+{
+	struct json_object *g = group(o, "store");
+	struct store *store = tier_store(c->t);
+	struct store_health health;
+
+	store_health(store, &health);
+	ctl_add_str(g, "url", store_name(store));
+	ctl_add_bool(g, "up", health.up);
+	ctl_add_str(g, "error", health.error);
+	ctl_add_bool(g, "volume_ok", volume_ok(c->t));
+	ctl_add_int(g, "free_bytes", (int64_t)health.free_bytes);
+	ctl_add_int(g, "total_bytes", (int64_t)health.total_bytes);
+}
+
+static int add_cache(struct ctl_conn *c, struct json_object *o)
+{
+	struct json_object *g;
+	struct cache_room room;
+	int r = cache_room(tier_cache(c->t), &room);
+
+	if (r < 0)
+		return r;
+	g = group(o, "cache");
+	ctl_add_int(g, "used_pct", room.used_pct);
+	ctl_add_int(g, "free_bytes", (int64_t)room.free_bytes);
+	ctl_add_int(g, "total_bytes", (int64_t)room.total_bytes);
+	ctl_add_int(g, "free_inodes", (int64_t)room.free_inodes);
+	return 0;
+}
+
+static void add_catalogue(struct ctl_conn *c, struct json_object *o)
+{
+	struct catalogue *cat = tier_catalogue(c->t);
+	struct catalogue_ids ids = catalogue_ids(cat);
+	char text[UID128_STR_SIZE];
+
+	ctl_add_int(group(o, "journal"), "backlog_bytes", catalogue_journal_backlog(cat));
+	ctl_add_bool(o, "readonly", catalogue_is_readonly(cat));
+	ctl_add_str(o, "volume",
+		    uid128_is_zero(&ids.volume) ? "" : uid128_print(&ids.volume, text));
+	ctl_add_str(o, "node", uid128_print(&ids.node, text));
+	ctl_add_str(o, "mountpoint", c->mountpoint);
+	ctl_add_str(o, "version", EBB_VERSION);
+}
+
+int ctl_op_status(struct ctl_conn *c, struct json_object *req)
+{
+	struct json_object *o = json_object_new_object();
+	struct catalogue_counts counts;
+	struct reaper_status status;
+	int r;
+
+	(void)req;
+	c->result = o;
+	r = reaper_status(c->t, &status);
+	if (r == 0)
+		r = catalogue_counts(tier_catalogue(c->t), &counts);
+	if (r == 0)
+		r = add_cache(c, o);
+	if (r < 0)
+		return ctl_error(c, "cannot tell the status: %s", ctl_reason(r));
+	add_files(o, &counts, &status);
+	add_rates(o, &status);
+	add_sinks(c, o, &counts);
+	add_store(c, o);
+	add_catalogue(c, o);
+	return 0;
+}
