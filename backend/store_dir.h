@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The dir store, inside: store_dir.c is its face (open, threads, health),
- * store_dir_object.c works on one object, store_dir_tree.c on directories.
+ * store_dir_object.c works on one object, store_dir_tree.c on directories,
+ * store_dir_temp.c makes temporary files and knows what the file system can do.
  */
 #ifndef EBB_BACKEND_STORE_DIR_H
 #define EBB_BACKEND_STORE_DIR_H
@@ -60,6 +61,13 @@ int dir_stat(struct dir *d, const char *key, struct store_stat *ret);
 int64_t dir_get(struct dir *d, const char *key, uint64_t off, void *buf, size_t len_bytes);
 int dir_drop(struct dir *d, const char *key, const char *attempt);
 
+extern const store_advice dir_advice;
+
+/*
+ * Finds out what this file system can do, sets d->tmp.  0; -EOPNOTSUPP, or -errno of
+ * making a file there, with a sentence in err.  Where nothing may be written: 0.
+ */
+int dir_probe_features(struct dir *d, char *err, size_t size);
 /* A temporary file for an object in the directory parent.  A descriptor or -errno. */
 int dir_temp_open(struct dir *d, int parent, char name[NAME_MAX + 1]);
 /* What remains of it; name "" is an unnamed one. */

@@ -6,7 +6,7 @@
  *	               |                       |                       |
  *	            DOWN                     FULL             READ_ / WRITE_REFUSED
  *	               |                       |                       |
- *	      any other answer          a put succeeds         a read / write succeeds
+ *	   an answer (not -EIO)         a put succeeds         a read / write succeeds
  *
  * A trouble is a state, not an event: a thousand operations that fail because Ceph
  * is away are one line in the log, and one when it is back.

@@ -85,7 +85,7 @@ void store_fini(struct store *s);
 
 /*
  * The result of one operation: an errno, or 0, or for GET the bytes.  Counts it,
- * and sets or ends troubles: -ETIMEDOUT is DOWN and any other answer its end,
+ * and sets or ends troubles: -ETIMEDOUT is DOWN, any answer but -EIO its end,
  * -ENOSPC and -EDQUOT are FULL until a PUT succeeds, -EACCES is refusal until an
  * operation of the same kind succeeds.  Any thread; cheap when all is well.
  */

@@ -245,8 +245,8 @@ def test_members_of_other_json(mount):
     assert members(head) == flat(printed("locate", "a.jpg")[0])
     head = ".It Cm trash Op Cm list Op Fl -json"
     assert members(head) == flat(printed("trash")[0])
-    head = ".Ss Moving\nA line on the standard error is printed for each file that failed, and a\n" \
-           "summary on the standard output."
+    head = (".Ss Moving\nA line on the standard error is printed for each file that failed, and a\n"
+            "summary on the standard output.")
     documented = members(head)
     done = json.loads(m.ctl("archive", "--json", m.full("cam"), m.full("cam/c.jpg")).stdout)
     assert set(done) | {"path", "reason"} == documented
@@ -295,7 +295,8 @@ def test_make_targets_that_are_named_exist():
     with open(os.path.join(proc.REPO, "Makefile"), encoding="utf-8") as file:
         makefile = file.read()
     for name in TEXTS + PAGES:
-        for target in re.findall(r"(?:`|    |sudo )make ((?:[a-z]+-)*[a-z]+)\b(?![/-])", text_of(name)):
+        for target in re.findall(r"(?:`|    |sudo )make ((?:[a-z]+-)*[a-z]+)\b(?![/-])",
+                                 text_of(name)):
             assert re.search(rf"^{target}:", makefile, re.M), f"{name}: make {target}"
 
 

@@ -326,6 +326,8 @@ static void next_round(struct run *run, struct run_job *job)
 	run_wait(run, 0, REAP_NEVER);
 }
 
+#define IDLE_ROUNDS 4
+
 /* Until what was archived is in the store's journal, and the sinks know. */
 static void wait_between(struct run *run)
 {
@@ -359,12 +361,17 @@ static void wait_between(struct run *run)
 static void run_rounds(struct run *run)
 {
 	struct run_job *again;
+	unsigned idle = 0; /* rounds in which nothing moved */
 	uint64_t moves = 0;
 
 	first_round(run);
-	for (unsigned round = 2; (again = take_again(run)); round++) {
-		/* moves: no job runs now */
-		run->last = round > 2 && run->moves == moves;
+	while ((again = take_again(run))) {
+		/*
+		 * moves: no job runs now.  A file may need three rounds in which it does not
+		 * move: compared and its row refreshed, then journalled, then released.
+		 */
+		idle = run->moves == moves ? idle + 1 : 0;
+		run->last = idle >= IDLE_ROUNDS;
 		moves = run->moves;
 		if (!run->last && !atomic_load(&run->stop))
 			wait_between(run);

@@ -77,9 +77,14 @@ static void put_json(struct json_object **o)
 
 static struct json_object *parse(const void *data, size_t len)
 {
-	AUTO_FREE char *text = strndup(data, len);
+	struct json_tokener *tok = json_tokener_new();
+	struct json_object *o = NULL;
 
-	return text ? json_tokener_parse(text) : NULL;
+	if (tok && len <= INT32_MAX)
+		o = json_tokener_parse_ex(tok, data, (int)len);
+	if (tok)
+		json_tokener_free(tok);
+	return o;
 }
 
 static const char *member(struct json_object *o, const char *key)

@@ -8,6 +8,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/conf.h"
+#include "lib/log.h"
 #include "lib/units.h"
 #include "tier/rebuild.h"
 #include "tools/ctl.h"
@@ -128,6 +129,8 @@ static int rebuild(const struct options *o, bool json)
 	char err[4096];
 	int r;
 
+	log_open("ebbctl", false);
+	log_set_level(LOG_LEVEL_WARNING);
 	ctl_progress_start(&progress, "rebuild", "parts");
 	r = rebuild_run(&req, &res, err, sizeof(err));
 	ctl_progress_clear();

@@ -35,7 +35,7 @@ from . import disk, proc, tree
 
 # What a log must not hold unless the test expects it (Mount.expect_log).
 SUSPICIOUS = re.compile(
-    r"\bERROR\b|\bFATAL\b|\bPANIC\b|\bBUG\b|^<[0-3]>|[Aa]ssertion|"
+    r"^ebbfs: error: |\bERROR\b|\bFATAL\b|\bPANIC\b|\bBUG\b|^<[0-3]>|[Aa]ssertion|"
     r"Sanitizer|runtime error:|double free|corrupted (size|double|top)|stack smashing|"
     r"lock order|terminate called|Segmentation fault", re.M)
 
@@ -69,7 +69,7 @@ class Mount:
     cache_fs    "disk", or "tmpfs", "ext4", "xfs": a file system of its own for
                 the cache (m.disk; `disk_mib` is its size)
     in_place    the cache is the mount point
-    failpoints  "name=action;name=action" or a dict of the same
+    failpoints  "name=action,name=action" or a dict of the same
     env         more environment for the daemon
     wrapper     argv put before the daemon's, such as ["valgrind", "-q"]
     build       where ebbfs and ebbctl are, if not $EBB_BUILD
@@ -136,7 +136,7 @@ class Mount:
         points = self.failpoints
         if points:
             if isinstance(points, dict):
-                points = ";".join(f"{name}={action}" for name, action in points.items())
+                points = ",".join(f"{name}={action}" for name, action in points.items())
             env["EBB_FAILPOINTS"] = points
         return env
 

@@ -442,8 +442,11 @@ static void unclaim(struct sim *s, struct sim_op *op)
 
 static void over(struct sim *s, int n)
 {
-	assert_int_equal(mknodat(s->fd, "../new", 0100644, 0), 0);
-	assert_int_equal(renameat(s->fd, "../new", s->fd, texts[n]), 0);
+	char name[16];
+
+	snprintf(name, sizeof(name), "../new.%s", texts[n]);
+	assert_int_equal(mknodat(s->fd, name, 0100644, 0), 0);
+	assert_int_equal(renameat(s->fd, name, s->fd, texts[n]), 0);
 	s->name[n].cache = true;
 }
 

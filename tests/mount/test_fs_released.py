@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: MIT
+"""Open files and the state of their bytes: opened while released, then written, truncated,
+removed, restored; opened while local, then archived.
+
+What is read is what was written last, whoever reads; the rules of passthrough are
+never broken (a broken one is an EIO here).
+"""
+
+import errno
+import mmap
+import os
+import socket
+import threading
+
+import pytest
+
+from pylib import ebb, proc
+
+SIZES = {"small": 1500, "big": 6 << 20}       # one object fetched whole; read by range
+
+
+@pytest.fixture(scope="module", params=["auto", "no"])
+def m(request):
+    one = ebb.Mount(options={"passthrough": request.param, "archive_after": "1h"}, name="fsrel")
+    one.start()
+    yield one
+    one.close()
+
+
+def content(size, seed=b"r"):
+    return (seed * 31 + bytes(range(256)))[:size] if size < 256 else \
+        b"".join(b"%s%015d" % (seed, i) for i in range(size // 16 + 1))[:size]
+
+
+@pytest.fixture(params=SIZES)
+def released(m, request):
+    """(path, bytes) of a released file in a directory of its own."""
+    name = f"{request.node.name.translate(str.maketrans('[]-', '___'))}/f"
+    data = content(SIZES[request.param])
+    m.write(name, data)
+    m.archive(name)
+    m.release(name)
+    assert m.state(name) == "released"
+    yield m.full(name), data
+    proc.run("rm", "-rf", os.path.dirname(m.full(name)))
+
+
+def pread_all(fd, size=1 << 25):
+    parts, off = [], 0
+    while part := os.pread(fd, min(1 << 20, size), off):
+        parts.append(part)
+        off += len(part)
+    return b"".join(parts)
+
+
+def get(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def error(call, *args):
+    try:
+        call(*args)
+    except OSError as err:
+        return errno.errorcode[err.errno]
+    return None
+
+
+def test_read(m, released):
+    path, data = released
+    fd = os.open(path, os.O_RDONLY)
+    assert os.pread(fd, 10, 1000) == data[1000:1010]
+    assert pread_all(fd) == data
+    assert os.pread(fd, 10, len(data)) == b""
+    assert os.fstat(fd).st_size == len(data)
+    assert os.lseek(fd, 0, os.SEEK_HOLE) == len(data)
+    assert os.lseek(fd, 7, os.SEEK_DATA) == 7
+    assert error(os.lseek, fd, len(data), os.SEEK_DATA) == "ENXIO"
+    os.fsync(fd)
+    os.close(fd)
+    assert m.state(path) == "released"
+
+
+def test_mmap_and_sendfile(m, released):
+    path, data = released
+    with open(path, "rb") as f:
+        with mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ) as mapping:
+            assert mapping[:] == data
+        left, right = socket.socketpair()
+        got = []
+        reader = threading.Thread(
+            target=lambda: got.append(b"".join(iter(lambda: right.recv(1 << 16), b""))))
+        reader.start()
+        off = 0
+        while off < len(data):
+            off += os.sendfile(left.fileno(), f.fileno(), off, len(data) - off)
+        left.close()
+        reader.join()
+        right.close()
+        assert got[0] == data
+    assert m.state(path) == "released"
+
+
+def test_direct_read(m, released):
+    path, data = released
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
+    page = mmap.mmap(-1, 4096)
+    n = os.preadv(fd, [page], 0)
+    os.close(fd)
+    assert page[:n] == data[:4096]
+
+
+def test_copy_out(m, released):
+    path, data = released
+    with open(path, "rb") as src, open(path + ".copy", "wb") as dst:
+        off = 0
+        while n := os.copy_file_range(src.fileno(), dst.fileno(), 1 << 20, off, off):
+            off += n
+    assert get(path + ".copy") == data
+    assert m.state(path) == "released"
+
+
+def test_writer_joins_readers(m, released):
+    """Readers opened before the restore see what is written after it."""
+    path, data = released
+    readers = [os.open(path, os.O_RDONLY) for _ in range(3)]
+    assert os.pread(readers[0], 100, 0) == data[:100]
+    writer = os.open(path, os.O_RDWR)
+    os.pwrite(writer, b"WRITTEN", 50)
+    want = data[:50] + b"WRITTEN" + data[57:]
+    for fd in readers:
+        assert os.pread(fd, 20, 45) == want[45:65]
+    late = os.open(path, os.O_RDONLY)
+    assert pread_all(late) == want
+    assert os.fstat(readers[1]).st_size == len(data)
+    os.ftruncate(writer, 60)
+    os.close(writer)
+    assert [pread_all(fd) for fd in readers] == [want[:60]] * 3
+    for fd in (*readers, late):
+        os.close(fd)
+    assert get(path) == want[:60]
+    assert m.state(path) == "local"
+
+
+def test_writer_first(m, released):
+    path, data = released
+    writer = os.open(path, os.O_WRONLY | os.O_APPEND)
+    os.write(writer, b"tail")
+    reader = os.open(path, os.O_RDONLY)
+    os.close(writer)
+    assert pread_all(reader) == data + b"tail"
+    os.close(reader)
+
+
+def test_o_trunc(m, released):
+    path, data = released
+    reader = os.open(path, os.O_RDONLY)
+    assert os.pread(reader, 5, 0) == data[:5]
+    with open(path, "wb") as f:
+        f.write(b"new")
+        f.flush()
+        assert pread_all(reader) == b"new"
+    os.close(reader)
+    assert get(path) == b"new"
+
+
+@pytest.mark.parametrize("size", [0, 10, 7 << 20])
+def test_truncate_by_path(m, released, size):
+    path, data = released
+    reader = os.open(path, os.O_RDONLY)
+    assert os.pread(reader, 5, 0) == data[:5]
+    os.truncate(path, size)
+    want = data[:size] + bytes(max(0, size - len(data)))
+    assert os.fstat(reader).st_size == size
+    assert pread_all(reader) == want
+    with open(path, "r+b") as f:
+        f.write(b"xy")
+    assert pread_all(reader) == (b"xy" + want[2:] if size else b"xy")
+    os.close(reader)
+    assert get(path) == (b"xy" + want[2:] if size else b"xy")
+
+
+def test_unlinked_while_open(m, released):
+    path, data = released
+    fd = os.open(path, os.O_RDONLY)
+    os.unlink(path)
+    st = os.fstat(fd)
+    assert (st.st_nlink, st.st_size) == (0, len(data))
+    os.fchmod(fd, 0o604)
+    os.fchown(fd, 77, 88)
+    os.utime(fd, ns=(1, 2_000_000_003))
+    st = os.fstat(fd)
+    assert (st.st_mode & 0o7777, st.st_uid, st.st_gid, st.st_mtime_ns) == \
+        (0o604, 77, 88, 2_000_000_003)
+    again = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY)
+    os.close(fd)
+    assert pread_all(again) == data
+    assert os.fstat(again).st_nlink == 0
+    os.close(again)
+    assert not os.path.exists(path)
+
+
+def test_replaced_while_open(m, released):
+    path, data = released
+    fd = os.open(path, os.O_RDONLY)
+    with open(path + ".new", "wb") as f:
+        f.write(b"replacement")
+    os.rename(path + ".new", path)
+    assert pread_all(fd) == data
+    assert os.fstat(fd).st_nlink == 0
+    assert get(path) == b"replacement"
+    os.close(fd)
+
+
+def test_renamed_while_open(m, released):
+    path, data = released
+    fd = os.open(path, os.O_RDONLY)
+    os.rename(path, path + "2")
+    assert pread_all(fd) == data
+    writer = os.open(path + "2", os.O_WRONLY)
+    os.pwrite(writer, b"!", 0)
+    os.close(writer)
+    assert pread_all(fd) == b"!" + data[1:]
+    os.close(fd)
+
+
+def test_restored_while_open(m, released):
+    path, data = released
+    fd = os.open(path, os.O_RDONLY)
+    assert os.pread(fd, 5, 0) == data[:5]
+    m.restore(path)
+    assert m.state(path) == "archived"
+    second = os.open(path, os.O_RDONLY)
+    assert pread_all(second) == pread_all(fd) == data
+    os.close(second)
+    os.close(fd)
+    assert get(path) == data
+
+
+def test_archived_while_open_stays(m, released):
+    """A file that is open is not released; one that is open for writing is not archived."""
+    path, data = released
+    m.restore(path)
+    fd = os.open(path, os.O_RDONLY)
+    assert m.ctl("release", path).returncode == 1
+    assert pread_all(fd) == data
+    os.close(fd)
+    m.release(path)
+    assert get(path) == data
+
+
+def test_readers_and_a_writer_at_once(m, released):
+    path, data = released
+    bad = []
+
+    def read():
+        for _ in range(10):
+            try:
+                seen = get(path)
+                if seen[:5] not in (data[:5], b"W" + data[1:5]) or len(seen) != len(data):
+                    bad.append(seen[:20])
+            except OSError as err:
+                bad.append(err)
+
+    threads = [threading.Thread(target=read) for _ in range(6)]
+    for t in threads:
+        t.start()
+    fd = os.open(path, os.O_RDWR)
+    os.pwrite(fd, b"W", 0)
+    os.close(fd)
+    for t in threads:
+        t.join()
+    assert not bad
+    assert get(path) == b"W" + data[1:]
+
+
+def test_store_down(mount):
+    """EIO, soon, for what is only in the store; everything else goes on."""
+    m = mount(options={"archive_after": "1h", "store_timeout": "2s"})
+    m.write("d/f", b"x" * 100)
+    m.write("d/local", b"here")
+    m.archive("d/f")
+    m.release("d/f")
+    m.expect_log(r"cannot", r"d/f")
+    os.rename(m.store, m.store + ".away")
+    assert error(get, m.full("d/f")) == "EIO"
+    assert error(os.open, m.full("d/f"), os.O_RDWR) == "EIO"
+    assert os.stat(m.full("d/f")).st_size == 100
+    assert m.read("d/local") == b"here"
+    m.write("d/more", b"m")
+    os.rename(m.store + ".away", m.store)
+    proc.wait_until(lambda: m.read("d/f") == b"x" * 100, 30, "the store again", ignoring=(OSError,))
+
+
+def rules(m, text):
+    with open(m.dir + "/rules.new", "w", encoding="ascii") as file:
+        file.write(text)
+    os.rename(m.dir + "/rules.new", m.dir + "/rules")
+
+
+WAITERS = 256           # FS_MAX_STORE_WAITERS
+
+
+def test_too_many_wait_for_the_store(mount):
+    """Past half of what the kernel may have in flight a request fails at once; whoever
+    waits gets the bytes in the end, and what is local goes on meanwhile."""
+    m = mount(start=False, options={"archive_after": "1h", "store_timeout": "60s"})
+    m.store_url = f"fault:{m.dir}/rules:dir:{m.store}"
+    rules(m, "")
+    m.start()
+    m.expect_log(r"refusing requests with EIO")
+    names = [f"d/f{i}" for i in range(WAITERS + 20)]
+    for name in names:
+        m.write(name, name.encode())
+    m.archive("d")
+    m.release("d")
+    fds = [os.open(m.full(name), os.O_RDONLY) for name in names]
+    rules(m, "get hold")
+    results = [None] * len(fds)
+
+    def read(i):
+        try:
+            results[i] = os.pread(fds[i], 100, 0)
+        except OSError as err:
+            results[i] = err.errno
+
+    threads = [threading.Thread(target=read, args=(i,)) for i in range(len(fds))]
+    for t in threads:
+        t.start()
+    proc.wait_until(lambda: results.count(errno.EIO) == 20, 30, "20 reads refused")
+    m.write("d/local", b"goes on")
+    assert m.read("d/local") == b"goes on"
+    assert len(os.listdir(m.full("d"))) == len(names) + 1
+    assert results.count(None) == WAITERS
+    rules(m, "")
+    for t in threads:
+        t.join()
+    assert sum(r == n.encode() for r, n in zip(results, names)) == WAITERS
+    for fd in fds:
+        os.close(fd)
+    assert all(m.read(name) == name.encode() for name in names)
+
+
+def test_unmount_while_reads_wait(mount):
+    """SIGTERM does not lose the answer to who waits; the daemon ends."""
+    m = mount(start=False, options={"archive_after": "1h", "store_timeout": "3s"})
+    m.store_url = f"fault:{m.dir}/rules:dir:{m.store}"
+    rules(m, "")
+    m.start()
+    m.write("d/f", b"x" * 10)
+    m.archive("d/f")
+    m.release("d/f")
+    rules(m, "get hold")
+    m.expect_log(r"cannot", r"d/f")
+    answer = []
+    reader = threading.Thread(target=lambda: answer.append(error(get, m.full("d/f"))))
+    reader.start()
+    m.terminate()
+    reader.join()
+    assert answer[0] in ("EIO", "ENOTCONN", "ECONNABORTED", None), answer
