@@ -80,7 +80,7 @@ show = $(if $(Q),@printf '  %-5s %s\n' $(1) $(2))
 # tools/mount_*.c	-> ebbfs alone;  tools/ctl_*.c -> ebbctl alone
 # tests/unit/t_X.c	-> one cmocka program; t_fs_X.c links fs too
 # tests/unit/*.c	-> (the others) what unit tests share
-# tests/mount/*.c	-> one program each, for the mount tests
+# tests/tools/*.c	-> one program each, for the tests in Python
 
 LAYERS := lib meta backend tier fs tools
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
@@ -92,14 +92,14 @@ MOUNT_SRC := $(wildcard tools/mount_*.c)
 CTL_SRC := $(wildcard tools/ctl_*.c)
 UNIT_SRC := $(wildcard tests/unit/t_*.c)
 UNITLIB_SRC := $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c))
-HELPER_SRC := $(wildcard tests/mount/*.c)
+HELPER_SRC := $(wildcard tests/tools/*.c)
 ALL_SRC := $(LIB_SRC) $(FS_SRC) $(MAIN_SRC) $(MOUNT_SRC) $(CTL_SRC) $(UNIT_SRC) $(UNITLIB_SRC) \
 	$(HELPER_SRC)
 HEADERS := $(wildcard $(addsuffix /*.h,$(LAYERS) tests/unit))
 
 PROGRAMS := $(patsubst tools/%.c,$(B)/%,$(MAIN_SRC))
 UNITS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(UNIT_SRC))
-HELPERS := $(patsubst tests/mount/%.c,$(B)/tests/%,$(HELPER_SRC))
+HELPERS := $(patsubst tests/tools/%.c,$(B)/tests/%,$(HELPER_SRC))
 
 .PHONY: all
 all: $(PROGRAMS) $(B)/libebb.a
@@ -147,7 +147,7 @@ $(B)/tests/t_fs_%: $(B)/obj/tests/unit/t_fs_%.o $(B)/libunit.a $(B)/libebbfs.a $
 	$(call link,-lcmocka)
 $(B)/tests/t_%: $(B)/obj/tests/unit/t_%.o $(B)/libunit.a $(B)/libebb.a
 	$(call link,-lcmocka)
-$(HELPERS): $(B)/tests/%: $(B)/obj/tests/mount/%.o $(B)/libebb.a
+$(HELPERS): $(B)/tests/%: $(B)/obj/tests/tools/%.o $(B)/libebb.a
 	$(call link)
 
 .SECONDARY:

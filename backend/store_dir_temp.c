@@ -80,7 +80,8 @@ int dir_probe_features(struct dir *d, char *err, size_t size)
 	}
 	if (fd == -EACCES || fd == -EPERM || fd == -EROFS) {
 		store_set_trouble(&d->base, STORE_WRITE_REFUSED, "store '%.80s': %s: %s",
-				  d->base.name, strerrordesc_np(-fd), dir_advice[STORE_WRITE_REFUSED]);
+				  d->base.name, strerrordesc_np(-fd),
+				  dir_advice[STORE_WRITE_REFUSED]);
 		return 0;
 	}
 	if (fd == -ENOSPC || fd == -EDQUOT)

@@ -2,9 +2,11 @@
 /*
  * The RADOS store, inside.
  *
- *	store_rados.c       its face: URL, open, close, health, listing
- *	store_rados_conn.c  the connection: made, watched and made again by one thread
- *	store_rados_op.c    operations: built, sent, answered, timed out
+ *	store_rados.c        its face: URL, open, close, health, listing
+ *	store_rados_conn.c   the connection: made, watched and made again by one thread
+ *	store_rados_probe.c  what that thread asks every few seconds
+ *	store_rados_op.c     operations: queued, sent, timed out
+ *	store_rados_send.c   what they are to librados, and what its answers mean
  */
 #ifndef EBB_BACKEND_STORE_RADOS_H
 #define EBB_BACKEND_STORE_RADOS_H
@@ -62,11 +64,41 @@ struct rstore {
 	uint64_t total_bytes;
 	uint64_t free_bytes;
 
-	/* owned by the connection's thread and the callbacks of its probes, by `probe` */
+	/* of store_rados_probe.c: whoever finds its flag false has what belongs to it */
 	_Atomic bool probe_stat;
 	_Atomic bool probe_put;
 	struct store_stat probe_found;
 	char probe_key[64];
+};
+
+struct rop {
+	struct rop *next, *prev; /* in queued or in sent */
+	struct rstore *s;	 /* borrowed */
+	int64_t deadline_ms;
+
+	/* protected by s->lock */
+	unsigned refs;	/* the callback's, the sender's, the timer's */
+	bool in_flight; /* librados has it */
+	bool expired;	/* the timer cancelled it */
+
+	rados_completion_t done;    /* owned */
+	rados_xattrs_iter_t xattrs; /* owned; NULL or from a read operation */
+	uint64_t found_size;
+	int xattrs_r, checksum_r;
+	uint32_t checksum[2]; /* how many follow (0 or 1), the checksum; little-endian */
+
+	enum store_op op;
+	const char *key; /* from here on: borrowed until cb */
+	const void *data;
+	void *buf;
+	size_t len_bytes;
+	uint64_t off;
+	struct store_attrs attrs; /* its strings are the caller's */
+	const char *attempt;
+	struct store_stat *stat;
+	store_cb cb;
+	store_read_cb read_cb;
+	void *arg;
 };
 
 /* ---- store_rados_op.c --------------------------------------------------- */
@@ -84,6 +116,18 @@ void rstore_drop(struct store *s, const char *key, const char *attempt, store_cb
 void rstore_pump(struct rstore *s);
 /* The thread that times operations out. */
 void *rstore_timer_main(void *arg);
+
+/* ---- store_rados_send.c ------------------------------------------------- */
+
+/* Hands it to librados: its completion will run.  Or a negative errno: it will not. */
+int rop_send(struct rop *o, rados_ioctx_t io);
+/* librados' answer in the words of store.h; fills o->stat.  Its io is still valid. */
+int64_t rop_result(struct rop *o, int r, bool expired);
+
+/* ---- store_rados_probe.c ------------------------------------------------ */
+
+/* Waits for monitors, as long as their timeout.  The connection's thread. */
+void rstore_probe(struct rstore *s, rados_t cluster);
 
 /* ---- store_rados_conn.c ------------------------------------------------- */
 

@@ -47,8 +47,8 @@ static const struct string_rule {
 	{ "durability", "none, close", NULL },
 	{ "passthrough", "auto, yes, no", NULL },
 	{ "log_level", "error, warning, info, debug", NULL },
-	{ "es_id", NULL, "{name}, {stem}, {path}" },
-	{ "es_find", NULL, "{name}, {stem}, {path}" },
+	{ "es_id", NULL, "{name}, {stem}, {path}, {camera}" },
+	{ "es_find", NULL, "{name}, {stem}, {path}, {camera}" },
 	{ "url_template", NULL, "{path}, {name}, {camera}, {object}" },
 	{ "local_url", NULL, "{path}, {name}, {camera}, {mount}" },
 };

@@ -2,11 +2,12 @@
 /*
  * The inside of the catalogue, for meta/ only.
  *
- *	catalogue.c  open, close, ids, read-only		file.c dir.c trash.c
- *	writer.c     the queue and its thread, checkpoints	outbox.c intent.c
- *	commit.c     one transaction and its changeset		  the rows: tx_ and cat_
- *	reader.c     a read-only connection for each thread	journal.c rebuild.c check.c
- *	state.c      what is kept in memory and in two tables	db.c schema.c: SQLite's edge
+ *	catalogue.c  open, close, ids, read-only	file.c dir.c trash.c
+ *	place.c	     the file and its lock		outbox.c intent.c
+ *	writer.c     the queue, its thread, checkpoints	  the rows: tx_ and cat_
+ *	commit.c     one transaction, its changeset	journal.c rebuild.c changeset.c
+ *	reader.c     a connection for each thread	check.c
+ *	state.c	     what is kept in memory		db.c schema.c: SQLite's edge
  *
  * Two locks: `lock` (the queue, the readers' list) and `state_lock` (a leaf);
  * neither is held over a statement.

@@ -77,6 +77,18 @@ static int take_lock(const struct place *p, const char *file, int *ret)
 	return 0;
 }
 
+/* Before a lock file is put beside a directory or a device. */
+static int refuse_special(const struct place *p, const char *file)
+{
+	struct stat st;
+
+	if (stat(file, &st) < 0)
+		return errno == ENOENT ? 0 : place_refuse_errno(p, -errno);
+	if (S_ISDIR(st.st_mode))
+		return place_refuse_errno(p, -EISDIR);
+	return S_ISREG(st.st_mode) ? 0 : place_refuse(p, -EUCLEAN, "it is not a regular file");
+}
+
 /* SQLite would open what it may not write, and say so only later. */
 static int probe(const struct place *p, const char *file, enum place_how how)
 {
@@ -86,17 +98,10 @@ static int probe(const struct place *p, const char *file, enum place_how how)
 		[PLACE_NEW] = O_RDWR | O_CLOEXEC | O_CREAT | O_EXCL,
 	};
 	AUTO_CLOSE int fd = open(file, flags[how], 0600);
-	struct stat st;
 
 	if (fd < 0 && errno == EEXIST)
 		return place_refuse(p, -EEXIST, "it exists; move it away first");
-	if (fd < 0)
-		return place_refuse_errno(p, -errno);
-	if (fstat(fd, &st) < 0)
-		return place_refuse_errno(p, -errno);
-	if (!S_ISREG(st.st_mode))
-		return place_refuse(p, -EUCLEAN, "it is not a regular file");
-	return 0;
+	return fd < 0 ? place_refuse_errno(p, -errno) : 0;
 }
 
 int place_take(const struct place *p, enum place_how how, char **ret_file, int *ret_lock)
@@ -106,6 +111,8 @@ int place_take(const struct place *p, enum place_how how, char **ret_file, int *
 	int r;
 
 	r = resolve(p, how, &file);
+	if (r == 0)
+		r = refuse_special(p, file);
 	if (r == 0)
 		r = take_lock(p, file, &fd);
 	if (r == 0)

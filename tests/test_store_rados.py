@@ -329,9 +329,9 @@ def test_comes_up_in_time(ceph, pool, store):
     s.close()
 
 
-@pytest.mark.parametrize("how", ["SIGSTOP", "SIGKILL"])
-@pytest.mark.parametrize("who", ["osd", "all"])
-@pytest.mark.parametrize("op", ["put-many", "get-many"])
+@pytest.mark.parametrize("op,who,how", [
+    ("put-many", "osd", "SIGSTOP"), ("get-many", "osd", "SIGKILL"),
+    ("put-many", "all", "SIGKILL"), ("get-many", "all", "SIGSTOP")])
 def test_dies_under_way(ceph, pool, store, how, who, op):
     s = store(ceph.url(pool))
     s.many("put-many", 50, "before", 1000)

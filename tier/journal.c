@@ -37,6 +37,7 @@ struct journal {
 	struct cond moved; /* waiters: a part was shipped, a verdict is there */
 	bool kicked;	   /* protected by lock */
 	bool stop;	   /* protected by lock */
+	bool starting;	   /* protected by lock: a mount waits for the verdict and says it */
 	bool judged;	   /* protected by lock */
 	int verdict;	   /* protected by lock; 0 while not judged */
 	char why[512];	   /* protected by lock */
@@ -141,22 +142,23 @@ static void judge(struct journal *j)
 {
 	char err[sizeof(j->why)];
 	int r = volume_check(j->t, err, sizeof(err));
-	bool final = r == 0 || r == -EXDEV || r == -ESTALE || r == -ENOTSUP;
+	bool final = r == 0 || r == -EXDEV || r == -ESTALE || r == -ENOTSUP, starting;
 
 	if (!final) {
 		if (log_ratelimit(&j->warned_ms, WARN_MS))
 			log_warning("cannot archive yet: %s", err);
 		return;
 	}
-	if (r < 0)
-		catalogue_set_readonly(j->t->cat, err);
 	lock_take(&j->lock);
+	starting = j->starting;
 	j->judged = true;
 	j->verdict = r;
 	memcpy(j->why, err, sizeof(err));
 	j->ok = r == 0;
 	cond_broadcast(&j->moved);
 	lock_drop(&j->lock);
+	if (r < 0 && !starting)
+		catalogue_set_readonly(j->t->cat, err);
 }
 
 static int work(struct journal *j)
@@ -209,8 +211,10 @@ static void *journal_main(void *arg)
 int journal_start(struct journal *j, int64_t patience_ms, char *err, size_t size)
 {
 	int64_t until = clock_mono_ms() + patience_ms;
-	int r = pthread_create(&j->thread, NULL, journal_main, j);
+	int r;
 
+	j->starting = true;
+	r = pthread_create(&j->thread, NULL, journal_main, j);
 	if (r != 0) {
 		snprintf(err, size, "cannot start a thread: %s", strerror(r));
 		return -r;
@@ -219,6 +223,7 @@ int journal_start(struct journal *j, int64_t patience_ms, char *err, size_t size
 	lock_take(&j->lock);
 	while (!j->judged && cond_wait_until(&j->moved, &j->lock, until))
 		;
+	j->starting = false;
 	r = j->verdict;
 	if (r < 0)
 		snprintf(err, size, "%s", j->why);

@@ -22,7 +22,7 @@
 
 #define TELL_MS 200
 #define SINK_SLICE_MS 2000
-#define SINK_WAIT_MS 60000
+#define SINK_WAIT_MS 30000 /* without a file moving */
 #define NAMES_MOST 512
 
 /* ---- jobs ---------------------------------------------------------------------- */
@@ -332,7 +332,7 @@ static void next_round(struct run *run, struct run_job *job)
 static void wait_between(struct run *run)
 {
 	struct tier *t = run->r->t;
-	int64_t until = clock_mono_ms() + t->conf->store_timeout, young, txn;
+	int64_t young, txn;
 	int r = -ETIMEDOUT;
 
 	lock_take(&run->lock);
@@ -342,19 +342,16 @@ static void wait_between(struct run *run)
 	run_wait(run, 0, young);
 	if (run->req->what == REAP_ARCHIVE)
 		return;
-	while (r == -ETIMEDOUT && clock_mono_ms() < until && !atomic_load(&run->stop)) {
+	while (r == -ETIMEDOUT && run->journal_ms > 0 && !atomic_load(&run->stop)) {
 		r = journal_wait(t, txn, TELL_MS);
+		run->journal_ms -= r < 0 ? TELL_MS : 0;
 		run_wait(run, 0, 0);
 	}
-	until = clock_mono_ms() + SINK_WAIT_MS;
 	r = t->sink ? -EAGAIN : 0;
-	while (r == -EAGAIN && clock_mono_ms() < until && !atomic_load(&run->stop)) {
-		int64_t begun = clock_mono_ms();
-
+	while (r == -EAGAIN && run->sink_ms > 0 && !atomic_load(&run->stop)) {
 		r = notify_drain(t, SINK_SLICE_MS);
+		run->sink_ms -= r < 0 ? SINK_SLICE_MS : 0;
 		run_wait(run, 0, 0);
-		if (r == -EAGAIN && clock_mono_ms() - begun < SINK_SLICE_MS / 2)
-			break; /* the sink is down: no use in waiting */
 	}
 }
 
@@ -371,6 +368,10 @@ static void run_rounds(struct run *run)
 		 * move: compared and its row refreshed, then journalled, then released.
 		 */
 		idle = run->moves == moves ? idle + 1 : 0;
+		if (idle == 0) {
+			run->journal_ms = run->r->t->conf->store_timeout;
+			run->sink_ms = SINK_WAIT_MS;
+		}
 		run->last = idle >= IDLE_ROUNDS;
 		moves = run->moves;
 		if (!run->last && !atomic_load(&run->stop))
@@ -412,7 +413,12 @@ static void leave(struct reaper *r)
 
 int reaper_run(struct tier *t, const struct reap_request *req)
 {
-	struct run run = { .r = t->reaper, .req = req };
+	struct run run = {
+		.r = t->reaper,
+		.req = req,
+		.journal_ms = t->conf->store_timeout,
+		.sink_ms = SINK_WAIT_MS,
+	};
 
 	if (!enter(t->reaper))
 		return -ECANCELED;

@@ -40,6 +40,7 @@ struct run {
 	_Atomic bool stop;
 	int callback; /* what progress() said; the caller's thread alone */
 	int64_t told_ms;
+	int64_t journal_ms, sink_ms; /* how long it still waits for them without a move */
 	struct run_job *pending; /* collects names of one directory; the caller's thread alone */
 
 	/* protected by lock */

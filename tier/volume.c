@@ -179,6 +179,7 @@ static int compare_journal(struct tier *t, char *err, size_t size)
 	struct store_stat stat;
 	uint64_t seq = catalogue_journal_seq(t->cat);
 	char key[128];
+	bool ours;
 	int r;
 
 	journal_key(&ids.node, seq, key, sizeof(key));
@@ -190,12 +191,19 @@ static int compare_journal(struct tier *t, char *err, size_t size)
 	r = catalogue_journal_next(t->cat, JOURNAL_PART_BYTES, &part);
 	if (r < 0 && r != -ENODATA)
 		return r;
-	if (r == 0 && part.seq == seq && part.len_bytes == stat.size &&
-	    crc32c(0, part.data, part.len_bytes) == stat.crc32c) {
-		free(part.data);
-		return 0; /* our own put, not acknowledged before we were killed */
-	}
+	ours = r == 0 && part.seq == seq && part.len_bytes == stat.size &&
+	       crc32c(0, part.data, part.len_bytes) == stat.crc32c;
 	free(part.data);
+	if (ours) {
+		/*
+		 * Our own put, not acknowledged before we were killed: then it is the last.
+		 * An old copy of the catalogue may begin with the same bytes.
+		 */
+		journal_key(&ids.node, seq + 1, key, sizeof(key));
+		r = store_stat_wait(t->store, key, &stat);
+		if (r < 0)
+			return r == -ENOENT ? 0 : r;
+	}
 	snprintf(err, size,
 		 "the store's journal is ahead of this catalogue (part %" PRIu64 "): the "
 		 "catalogue is an old copy, or another ebbfs runs on it: move it away "

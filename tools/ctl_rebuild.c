@@ -2,6 +2,7 @@
 /* ebbctl rebuild: the command line and the words of tier/rebuild.h.  Works without a daemon. */
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,10 +76,27 @@ static int parse(struct options *o, const char *list, char *err, size_t size)
 	return r;
 }
 
+static volatile sig_atomic_t interrupted; /* what was begun is removed then */
+
+static void on_signal(int number)
+{
+	(void)number;
+	interrupted = 1;
+}
+
+static void catch_signals(void)
+{
+	const struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	sigaction(SIGHUP, &sa, NULL);
+}
+
 static int on_progress(void *arg, const struct rebuild_progress *p)
 {
 	ctl_progress_draw(arg, p->parts, 0, p->bytes);
-	return 0;
+	return interrupted;
 }
 
 static void print_done(const struct options *o, const struct rebuild_result *res)
@@ -131,6 +149,7 @@ static int rebuild(const struct options *o, bool json)
 
 	log_open("ebbctl", false);
 	log_set_level(LOG_LEVEL_WARNING);
+	catch_signals();
 	ctl_progress_start(&progress, "rebuild", "parts");
 	r = rebuild_run(&req, &res, err, sizeof(err));
 	ctl_progress_clear();

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
@@ -74,24 +75,26 @@ static bool is_ebbfs_mount(const char *path)
 	return ours;
 }
 
+#define DEAD_MOUNT "a mount whose daemon died is left on '%s': run umount -l '%s' first"
+
 static int resolve_mountpoint(const char *given, char *resolved, char *err, size_t size)
 {
+	struct statvfs room;
 	struct stat st;
 
 	if (!realpath(given, resolved) || stat(resolved, &st) < 0) {
 		if (errno == ENOTCONN)
-			return REFUSE(EBUSY,
-				      "a mount whose daemon died is left on '%s': run "
-				      "umount -l '%s' first",
-				      given, given);
+			return REFUSE(EBUSY, DEAD_MOUNT, given, given);
 		return REFUSE(errno, "cannot mount on '%s': %s; make the directory first", given,
 			      strerror(errno));
 	}
 	if (!S_ISDIR(st.st_mode))
 		return REFUSE(ENOTDIR, "cannot mount on '%s': it is no directory", given);
-	if (is_ebbfs_mount(resolved))
-		return REFUSE(EBUSY, "'%s' is an ebbfs mount already: unmount it first", given);
-	return 0;
+	if (!is_ebbfs_mount(resolved))
+		return 0;
+	if (statvfs(resolved, &room) < 0 && errno == ENOTCONN)
+		return REFUSE(EBUSY, DEAD_MOUNT, given, given);
+	return REFUSE(EBUSY, "'%s' is an ebbfs mount already: unmount it first", given);
 }
 
 static int resolve_cache(const char *given, char *resolved, char *err, size_t size)

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/lock.h"
 #include "lib/log.h"
 #include "tools/ctl_proto.h"
 #include "tools/mount_ctl_int.h"
@@ -123,7 +124,6 @@ static void conn_free(struct ctl_conn *c)
 {
 	json_object_put(c->result);
 	close(c->fd);
-	lock_fini(&c->lock);
 	free(c);
 }
 
@@ -178,7 +178,6 @@ static struct ctl_conn *conn_new(struct ctl_server *s, int fd)
 	c->t = s->t;
 	c->mountpoint = s->mountpoint;
 	c->fd = fd;
-	lock_init(&c->lock, LOCK_RANK_LEAF, "command reply");
 	return c;
 }
 

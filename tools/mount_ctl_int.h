@@ -10,13 +10,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "lib/lock.h"
 #include "lib/pool.h"
 #include "tier/tier.h"
 
 struct ctl_server;
 
-/* One request.  Its thread's, but for what replies and what ends it. */
+/* One request, its thread's alone; the server only shuts fd down to end it. */
 struct ctl_conn {
 	struct job job;		    /* first */
 	struct ctl_server *server;  /* borrowed */
@@ -24,13 +23,12 @@ struct ctl_conn {
 	struct tier *t;		    /* borrowed */
 	const char *mountpoint;	    /* borrowed */
 	int fd;			    /* owned */
-	struct lock lock;	    /* one line at a time; held over send(), only repliers wait */
-	bool broken;		    /* protected by lock: a line could not be sent */
+	bool broken;		    /* a line could not be sent: the client is gone */
 	char error[1024];	    /* for the last line; "" none */
 	struct json_object *result; /* owned; for the last line; may be NULL */
 };
 
-/* ---- lines: any thread ---------------------------------------------------------- */
+/* ---- lines ----------------------------------------------------------------------- */
 
 /* Takes o.  What cannot be sent is dropped: the client is gone. */
 void ctl_line(struct ctl_conn *c, const char *what, struct json_object *o);

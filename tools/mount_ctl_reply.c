@@ -58,10 +58,8 @@ static void send_object(struct ctl_conn *c, struct json_object *o)
 	size_t len;
 
 	text = json_object_to_json_string_length(o, flags, &len);
-	lock_take(&c->lock);
 	if (!c->broken)
 		c->broken = !text || send_all(c->fd, text, len) < 0 || send_all(c->fd, "\n", 1) < 0;
-	lock_drop(&c->lock);
 	json_object_put(o);
 }
 
@@ -107,12 +105,8 @@ int ctl_error(struct ctl_conn *c, const char *fmt, ...)
 bool ctl_gone(struct ctl_conn *c)
 {
 	struct pollfd p = { .fd = c->fd, .events = POLLRDHUP };
-	bool broken;
 
-	lock_take(&c->lock);
-	broken = c->broken;
-	lock_drop(&c->lock);
-	return broken || (poll(&p, 1, 0) > 0 && p.revents);
+	return c->broken || (poll(&p, 1, 0) > 0 && p.revents);
 }
 
 const char *ctl_reason(int r)

@@ -194,22 +194,6 @@ static int take_names(int n, char **names, struct line *line, char *err, size_t 
 	return 0;
 }
 
-static int check_words(const struct conf *c, char *err, size_t size)
-{
-	static const char *const durability[] = { "none", "close" };
-	static const char *const passthrough[] = { "auto", "yes", "no" };
-
-	if (!IS_AMONG(c->durability, durability)) {
-		snprintf(err, size, "durability=%s: give none or close", c->durability);
-		return -EINVAL;
-	}
-	if (!IS_AMONG(c->passthrough, passthrough)) {
-		snprintf(err, size, "passthrough=%s: give auto, yes or no", c->passthrough);
-		return -EINVAL;
-	}
-	return 0;
-}
-
 static int apply(struct options *o, const struct line *line, char *err, size_t size)
 {
 	int r = 0;
@@ -224,8 +208,6 @@ static int apply(struct options *o, const struct line *line, char *err, size_t s
 		snprintf(err, size, "no mount point: say where to mount");
 		r = -EINVAL;
 	}
-	if (r == 0)
-		r = check_words(&o->conf, err, size);
 	return r == 0 ? conf_check(&o->conf, err, size) : r;
 }
 

@@ -410,6 +410,19 @@ def test_status_store_down(mount):
     assert done.returncode == 1 and "did not answer" in done.stderr
     os.unlink(rules)
     proc.wait_until(lambda: m.ctl("archive", m.full("b")).returncode == 0, 30)
+    m.expect_log(r"error: store 'fault:")
+
+
+def test_status_sink_down(mount):
+    m = mount(options={"archive_after": "1d", "release_after": "30d"},
+              es=f"http://127.0.0.1:{proc.free_port()}/captures")
+    data = fill(m, 3)
+    m.archive()
+    s = proc.wait_until(lambda: (s := m.status()["sinks"][0])["error"] and s, 30)
+    assert s["name"] == "elasticsearch" and not s["up"]
+    assert (s["waiting"], s["missing"], s["poisoned"]) == (3, 0, 0) and s["oldest_s"] >= 0
+    assert re.search(r"^sink +DOWN +elasticsearch.* 3 waiting", m.ctl("status").stdout, re.M)
+    assert set(m.states(*data).values()) == {"archived"}
 
 
 # --- verify ----------------------------------------------------------------------------------

@@ -27,6 +27,13 @@ def m(request):
     one.close()
 
 
+def release(m, *names):
+    """The last close is asynchronous to close(2): the command is given until it succeeds."""
+    paths = [m.full(name) for name in names]
+    proc.wait_until(lambda: m.ctl("archive", *paths).returncode == 0, 20, "archived")
+    m.release(*paths)
+
+
 def content(size, seed=b"r"):
     return (seed * 31 + bytes(range(256)))[:size] if size < 256 else \
         b"".join(b"%s%015d" % (seed, i) for i in range(size // 16 + 1))[:size]
@@ -38,8 +45,7 @@ def released(m, request):
     name = f"{request.node.name.translate(str.maketrans('[]-', '___'))}/f"
     data = content(SIZES[request.param])
     m.write(name, data)
-    m.archive(name)
-    m.release(name)
+    release(m, name)
     assert m.state(name) == "released"
     yield m.full(name), data
     proc.run("rm", "-rf", os.path.dirname(m.full(name)))
@@ -274,28 +280,34 @@ def test_readers_and_a_writer_at_once(m, released):
     assert get(path) == b"W" + data[1:]
 
 
+def rules(m, text):
+    with open(m.dir + "/rules.new", "w", encoding="ascii") as file:
+        file.write(text)
+    os.rename(m.dir + "/rules.new", m.dir + "/rules")
+
+
+def faulty(mount, **options):
+    m = mount(start=False, options={"archive_after": "1h", **options})
+    m.store_url = f"fault:{m.dir}/rules:dir:{m.store}"
+    rules(m, "")
+    return m.start()
+
+
 def test_store_down(mount):
     """EIO, soon, for what is only in the store; everything else goes on."""
-    m = mount(options={"archive_after": "1h", "store_timeout": "2s"})
+    m = faulty(mount, store_timeout="2s")
     m.write("d/f", b"x" * 100)
+    release(m, "d/f")
     m.write("d/local", b"here")
-    m.archive("d/f")
-    m.release("d/f")
-    m.expect_log(r"cannot", r"d/f")
-    os.rename(m.store, m.store + ".away")
+    m.expect_log(r"d/f", r"fault:")
+    rules(m, "* down")
     assert error(get, m.full("d/f")) == "EIO"
     assert error(os.open, m.full("d/f"), os.O_RDWR) == "EIO"
     assert os.stat(m.full("d/f")).st_size == 100
     assert m.read("d/local") == b"here"
     m.write("d/more", b"m")
-    os.rename(m.store + ".away", m.store)
+    rules(m, "")
     proc.wait_until(lambda: m.read("d/f") == b"x" * 100, 30, "the store again", ignoring=(OSError,))
-
-
-def rules(m, text):
-    with open(m.dir + "/rules.new", "w", encoding="ascii") as file:
-        file.write(text)
-    os.rename(m.dir + "/rules.new", m.dir + "/rules")
 
 
 WAITERS = 256           # FS_MAX_STORE_WAITERS
@@ -304,16 +316,12 @@ WAITERS = 256           # FS_MAX_STORE_WAITERS
 def test_too_many_wait_for_the_store(mount):
     """Past half of what the kernel may have in flight a request fails at once; whoever
     waits gets the bytes in the end, and what is local goes on meanwhile."""
-    m = mount(start=False, options={"archive_after": "1h", "store_timeout": "60s"})
-    m.store_url = f"fault:{m.dir}/rules:dir:{m.store}"
-    rules(m, "")
-    m.start()
+    m = faulty(mount, store_timeout="60s")
     m.expect_log(r"refusing requests with EIO")
     names = [f"d/f{i}" for i in range(WAITERS + 20)]
     for name in names:
         m.write(name, name.encode())
-    m.archive("d")
-    m.release("d")
+    release(m, "d")
     fds = [os.open(m.full(name), os.O_RDONLY) for name in names]
     rules(m, "get hold")
     results = [None] * len(fds)
@@ -343,13 +351,9 @@ def test_too_many_wait_for_the_store(mount):
 
 def test_unmount_while_reads_wait(mount):
     """SIGTERM does not lose the answer to who waits; the daemon ends."""
-    m = mount(start=False, options={"archive_after": "1h", "store_timeout": "3s"})
-    m.store_url = f"fault:{m.dir}/rules:dir:{m.store}"
-    rules(m, "")
-    m.start()
+    m = faulty(mount, store_timeout="3s")
     m.write("d/f", b"x" * 10)
-    m.archive("d/f")
-    m.release("d/f")
+    release(m, "d/f")
     rules(m, "get hold")
     m.expect_log(r"cannot", r"d/f")
     answer = []

@@ -17,7 +17,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "list_sim.h"
+#include "tests/unit/list_sim.h"
 
 static const char *const texts[SIM_NAMES] = { "a", "b", "c", "d", "e", "f", "g", "h", "i" };
 

@@ -480,10 +480,13 @@ static void store_errors(void **state)
 	char path[64];
 
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		snprintf(path, sizeof(path), "d/%u", i);
+		rig_capture(rig, path, i + 1);
+	}
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		int before = rig_trash(rig, NULL);
 
 		snprintf(path, sizeof(path), "d/%u", i);
-		rig_capture(rig, path, i + 1);
 		rig_faults(rig, cases[i].rules);
 		assert_int_equal(rig_archive(rig, path), cases[i].result);
 		assert_int_equal(rig_state(rig, path), STATE_LOCAL);
@@ -693,11 +696,12 @@ static void killed_anywhere(void **state)
 
 			snprintf(path, sizeof(path), "cam/h/%s", kill_names[k]);
 			rig_capture(rig, path, 60 + k);
-			rig_settle(rig, path);
 		}
 		snprintf(spec, sizeof(spec), "%.*s=kill%s",
 			 at ? (int)(at - points[i]) : (int)strlen(points[i]), points[i],
 			 at ? at : "");
+		rig_settle(rig, "cam/h/new.json");
+		rig_settle(rig, "cam/h/changed");
 		rig_killed(rig, spec, archive_to_kill);
 		assert_int_equal(archive_recover(rig->t), 0);
 		rig_check(rig);

@@ -411,34 +411,44 @@ static void *rename_on(void *arg)
 	return NULL;
 }
 
-static void *forget_on(void *arg)
+/* The only one that forgets: what another forgets is resolved again anyway. */
+static void *look_at_dirs(void *arg)
 {
 	struct race *r = arg;
+	struct cache *c = r->f->cache;
 
-	for (int i = 0; !atomic_load(&r->stop); i++)
-		cache_dir_forget(r->f->cache, r->dirs[i % 2]);
+	for (int i = 0; i < 20000; i++) {
+		struct dirfd *d;
+		struct stat st;
+
+		cache_dir_forget(c, r->dirs[i % 2]);
+		if (cache_dir(c, r->dirs[i % 2], &d) < 0 || fstat(dirfd_fd(d), &st) < 0)
+			abort();
+		r->n_wrong += st.st_ino != r->dir_inos[i % 2];
+		cache_dir_put(c, d);
+	}
 	return NULL;
 }
 
-static void look_once(struct race *r, int k)
+static void *look_at_files(void *arg)
 {
+	struct race *r = arg;
 	struct cache *c = r->f->cache;
-	struct dirfd *d;
-	struct stat st;
-	int fd;
 
-	if (cache_dir(c, r->dirs[k], &d) < 0 || fstat(dirfd_fd(d), &st) < 0)
-		abort();
-	r->n_wrong += st.st_ino != r->dir_inos[k];
-	cache_dir_put(c, d);
-	if (cache_stat_node(c, r->files[k], &st) < 0)
-		abort();
-	r->n_wrong += st.st_ino != r->file_inos[k];
-	fd = cache_open_node(c, r->files[k], O_RDONLY);
-	if (fd < 0 || fstat(fd, &st) < 0)
-		abort();
-	r->n_wrong += st.st_ino != r->file_inos[k];
-	close(fd);
+	for (int i = 0; i < 20000; i++) {
+		struct stat st;
+		int fd;
+
+		if (cache_stat_node(c, r->files[i % 2], &st) < 0)
+			abort();
+		r->n_wrong += st.st_ino != r->file_inos[i % 2];
+		fd = cache_open_node(c, r->files[i % 2], O_RDONLY);
+		if (fd < 0 || fstat(fd, &st) < 0)
+			abort();
+		r->n_wrong += st.st_ino != r->file_inos[i % 2];
+		close(fd);
+	}
+	return NULL;
 }
 
 static void test_race(void **state)
@@ -446,7 +456,7 @@ static void test_race(void **state)
 	struct fixture *f = *state;
 	struct race r = { .f = f };
 	static const char *const dirs[] = { "a", "b" }, *const files[] = { "x", "y" };
-	pthread_t renamer, forgetter;
+	pthread_t renamer, lookers[2];
 	struct stat st;
 
 	for (int k = 0; k < 2; k++) {
@@ -460,17 +470,60 @@ static void test_race(void **state)
 		r.file_inos[k] = st.st_ino;
 	}
 	assert_int_equal(pthread_create(&renamer, NULL, rename_on, &r), 0);
-	assert_int_equal(pthread_create(&forgetter, NULL, forget_on, &r), 0);
-	for (int i = 0; i < 4000; i++)
-		look_once(&r, i % 2);
+	assert_int_equal(pthread_create(&lookers[0], NULL, look_at_dirs, &r), 0);
+	assert_int_equal(pthread_create(&lookers[1], NULL, look_at_files, &r), 0);
+	for (int k = 0; k < 2; k++)
+		pthread_join(lookers[k], NULL);
 	atomic_store(&r.stop, true);
 	pthread_join(renamer, NULL);
-	pthread_join(forgetter, NULL);
 	assert_int_equal(r.n_wrong, 0);
 	for (int k = 0; k < 2; k++) {
 		node_put(f->tree, r.dirs[k]);
 		node_put(f->tree, r.files[k]);
 	}
+}
+
+static void *resolve_on(void *arg)
+{
+	struct race *r = arg;
+
+	while (!atomic_load(&r->stop)) {
+		struct dirfd *d;
+
+		if (cache_dir(r->f->cache, r->dirs[0], &d) == 0)
+			cache_dir_put(r->f->cache, d);
+	}
+	return NULL;
+}
+
+/* Who opened the old directory just before it was forgotten must not keep it after. */
+static void test_forget_race(void **state)
+{
+	struct fixture *f = *state;
+	struct race r = { .f = f };
+	pthread_t resolver;
+	int n_wrong = 0;
+
+	make_dir(f, "d");
+	r.dirs[0] = walk(f, "d", true);
+	assert_int_equal(pthread_create(&resolver, NULL, resolve_on, &r), 0);
+	for (int i = 0; i < 4000; i++) {
+		struct dirfd *d;
+		struct stat is, st;
+
+		assert_int_equal(unlinkat(f->fd, "d", AT_REMOVEDIR), 0);
+		make_dir(f, "d");
+		cache_dir_forget(f->cache, r.dirs[0]);
+		assert_int_equal(fstatat(f->fd, "d", &is, 0), 0);
+		assert_int_equal(cache_dir(f->cache, r.dirs[0], &d), 0);
+		assert_int_equal(fstat(dirfd_fd(d), &st), 0);
+		n_wrong += st.st_nlink == 0 || st.st_ino != is.st_ino;
+		cache_dir_put(f->cache, d);
+	}
+	atomic_store(&r.stop, true);
+	pthread_join(resolver, NULL);
+	assert_int_equal(n_wrong, 0);
+	node_put(f->tree, r.dirs[0]);
 }
 
 static void test_needs_root(void **state)
@@ -495,6 +548,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_quiet, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_room, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_race, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_forget_race, setup, teardown),
 	};
 	sigset_t sigio;
 

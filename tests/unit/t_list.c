@@ -22,7 +22,7 @@
 
 #include <cmocka.h>
 
-#include "list_sim.h"
+#include "tests/unit/list_sim.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define N_RANDOM 400

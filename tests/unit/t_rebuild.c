@@ -70,7 +70,7 @@ static void key_of(struct world *w, uint64_t seq, char *key, size_t size)
 }
 
 /* What the journal's thread does; 0, or -EEXIST: another owner. */
-static int ship(struct world *w)
+static int ship_to_store(struct world *w)
 {
 	struct journal_part part;
 	char key[128];
@@ -127,7 +127,7 @@ static int setup(void **state)
 	put_node(w, uuid, "the-host");
 	put_rows(w, 0, 60);
 	make_dir(w->f->c, ROW_ROOT_DIR, "cam");
-	assert_int_equal(ship(w), 0);
+	assert_int_equal(ship_to_store(w), 0);
 	assert_true(w->parts >= 3);
 	*state = w;
 	return 0;
@@ -216,7 +216,7 @@ static void t_same(void **state)
 	fixture_open(w->f);
 	assert_int_equal(catalogue_journal_seq(w->f->c), parts + 2);
 	put_rows(w, 100, 3);
-	assert_int_equal(ship(w), 0);
+	assert_int_equal(ship_to_store(w), 0);
 	assert_true(w->parts >= parts + 2);
 }
 
@@ -233,7 +233,7 @@ static void t_twice(void **state)
 	strcpy(w->f->file, w->file);
 	fixture_open(w->f);
 	put_rows(w, 100, 3);
-	assert_int_equal(ship(w), 0);
+	assert_int_equal(ship_to_store(w), 0);
 	strcat(w->file, "-2");
 	if (rebuild(w, NULL) != 0)
 		fail_msg("%s", w->err);
@@ -254,7 +254,7 @@ static void t_fenced(void **state)
 
 	assert_int_equal(rebuild(w, NULL), 0);
 	put_rows(w, 200, 1);
-	assert_int_equal(ship(w), -EEXIST);
+	assert_int_equal(ship_to_store(w), -EEXIST);
 }
 
 /* It is still at work while its journal is read: what it ships before the fence counts. */
@@ -264,7 +264,7 @@ static int ship_more(void *arg, const struct rebuild_progress *p)
 
 	if (p->parts == w->parts && w->parts < 12) {
 		put_rows(w, 300 + 10 * (int)w->parts, 4);
-		assert_int_equal(ship(w), 0);
+		assert_int_equal(ship_to_store(w), 0);
 	}
 	return 0;
 }
@@ -298,7 +298,7 @@ static void t_exists(void **state)
 	assert_string_equal(text, "mine");
 	/* and nobody was shut out */
 	put_rows(w, 200, 1);
-	assert_int_equal(ship(w), 0);
+	assert_int_equal(ship_to_store(w), 0);
 }
 
 static void t_missing(void **state)

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -259,6 +260,55 @@ static void test_two_processes(void **state)
 	assert_int_not_equal(access(at("x"), F_OK), 0);
 }
 
+/* Is somebody waiting for an flock(2) of this file? */
+static bool is_waited_for(const struct stat *st)
+{
+	FILE *in = fopen("/proc/locks", "r");
+	char line[256], inode[32];
+	bool found = false;
+
+	assert_non_null(in);
+	snprintf(inode, sizeof(inode), ":%llu ", (unsigned long long)st->st_ino);
+	while (fgets(line, sizeof(line), in))
+		found |= strstr(line, "-> FLOCK") && strstr(line, inode);
+	fclose(in);
+	return found;
+}
+
+static void *drop_first(void *arg)
+{
+	(void)arg;
+	return (void *)(intptr_t)store_drop_wait(store, "d/k", "node/1");
+}
+
+/* A drop that was overtaken by another drop and a put does not take the new object. */
+static void test_overtaken(void **state)
+{
+	int64_t deadline = clock_mono_ms() + TIMEOUT_MS;
+	pthread_t thread;
+	struct stat st;
+	void *r;
+	int fd;
+
+	(void)state;
+	assert_int_equal(put("d/k", "node/1", "old"), 0);
+	assert_int_equal(put("d/other", "node/1", "keeps the directory"), 0);
+	fd = open(at("d/k"), O_RDONLY);
+	assert_true(fd >= 0 && fstat(fd, &st) == 0);
+	assert_int_equal(flock(fd, LOCK_EX), 0);
+	assert_int_equal(pthread_create(&thread, NULL, drop_first, NULL), 0);
+	while (!is_waited_for(&st)) {
+		assert_true(clock_mono_ms() < deadline);
+		sched_yield();
+	}
+	assert_int_equal(unlink(at("d/k")), 0);
+	assert_int_equal(put("d/k", "node/2", "new"), 0);
+	close(fd);
+	pthread_join(thread, &r);
+	assert_int_equal((intptr_t)r, -ESTALE);
+	assert_int_equal(access(at("d/k"), F_OK), 0);
+}
+
 /* ---- where O_TMPFILE is not known --------------------------------------- */
 
 static int count_key(const char *key, void *arg)
@@ -383,10 +433,10 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 #define TEST_CLOSED(f) cmocka_unit_test_setup_teardown(f, setup_closed, teardown)
 	static const struct CMUnitTest tests[] = {
-		TEST(test_plain_file),	     TEST(test_damage),		  TEST(test_foreign),
-		TEST(test_no_objects),	     TEST(test_symlinks),	  TEST(test_prune),
-		TEST(test_two_processes),    TEST(test_named_temps),	  TEST(test_tmpfs),
-		TEST_CLOSED(test_no_xattrs), TEST_CLOSED(test_read_only),
+		TEST(test_plain_file),	  TEST(test_damage),	       TEST(test_foreign),
+		TEST(test_no_objects),	  TEST(test_symlinks),	       TEST(test_prune),
+		TEST(test_two_processes), TEST(test_overtaken),	       TEST(test_named_temps),
+		TEST(test_tmpfs),	  TEST_CLOSED(test_no_xattrs), TEST_CLOSED(test_read_only),
 	};
 
 	log_open("t_store_dir", false);
