@@ -119,6 +119,7 @@ def test_faults_lose_nothing(mount, fault):
     fault = dict(fault)
     with FaultSearch() as server:
         m = mount(options=FAST, es=f"{server.url}/caps")
+        m.expect_log("a bulk reply is not JSON")
         paths = [f"cam/{i}.jpg" for i in range(20)]
         for path in paths:
             server.put("caps", os.path.basename(path), {"filename": os.path.basename(path)})
@@ -136,7 +137,7 @@ def test_missing_document_is_parked_and_counts_as_told(mount):
         m = mount(options={**FAST, "es_hold": "3s"}, es=f"{server.url}/caps")
         m.write("cam/never.jpg", b"x")
         m.archive("cam/never.jpg")
-        assert m.ctl("release", m.full("cam/never.jpg")).returncode in (0, 1)
+        m.expect_log("cannot release|no document")
         proc.wait_until(lambda: m.status()["sinks"][0]["missing"] == 1, 300, "parked", every=0.5)
         m.release("cam/never.jpg")
 

@@ -2,8 +2,11 @@
 /*
  * Emptying the trash: the only place where objects are destroyed.
  *
- * Always true: an object is dropped only for a trash row that is due, journalled, told,
- * unread and not in use by a row, and only if the store finds that row's attempt on it.
+ *	trash row --due, journalled, told, unread, unused: condemn, one commit--> orphan
+ *	  --drop: only if the store finds its attempt on the object--> row deleted
+ *
+ * Always true: what is condemned cannot come back, so that nothing is dropped which
+ * somebody has just brought back from the trash.
  * A time that is zero or unknown is never due.  Any error leaves the row for later.
  */
 #include "tier/drop.h"
@@ -88,27 +91,61 @@ static int drop_objects(struct tier *t, const struct file_row *file)
 	return 0;
 }
 
+/* ---- a page of rows ------------------------------------------------------------- */
+
+struct page {
+	struct trash_row row[DROP_PAGE]; /* owned */
+	bool chosen[DROP_PAGE];
+	bool dropped[DROP_PAGE];
+	int n;
+};
+
+/*
+ * From here on nothing brings these rows back: what comes back from the trash refuses
+ * orphans, inside its own transaction.
+ */
+static int condemn_run(struct tx *tx, void *arg)
+{
+	struct page *p = arg;
+	struct trash_row now;
+	struct file_row user;
+	int r = 0;
+
+	for (int i = 0; i < p->n && r == 0; i++) {
+		if (!p->chosen[i])
+			continue;
+		r = tx_trash_get(tx, p->row[i].id, &now);
+		p->chosen[i] = r == 0;
+		if (r == 0)
+			trash_row_fini(&now);
+		else if (r == -ENOENT)
+			r = 0; /* it came back, or somebody else drops it */
+		if (!p->chosen[i])
+			continue;
+		if (p->row[i].file.dir > 0 &&
+		    tx_file_get(tx, p->row[i].file.dir, p->row[i].file.name, &user) == 0 &&
+		    user.attempt == p->row[i].file.attempt) {
+			p->chosen[i] = false;
+			continue;
+		}
+		r = tx_trash_delete(tx, p->row[i].id);
+		p->row[i].reason = TRASH_ORPHAN;
+		if (r == 0)
+			r = tx_trash_put(tx, &p->row[i]);
+	}
+	return r;
+}
+
 static int delete_run(struct tx *tx, void *arg)
 {
-	return tx_trash_delete(tx, *(int64_t *)arg);
+	struct page *p = arg;
+	int r = 0;
+
+	for (int i = 0; i < p->n && r == 0; i++)
+		if (p->dropped[i])
+			r = tx_trash_delete(tx, p->row[i].id);
+	return r;
 }
-
-/* 1 dropped, 0 not yet, or an error. */
-static int drop_row(struct tier *t, struct trash_row *row)
-{
-	int r = may_drop(t, row);
-
-	if (r != 1)
-		return r;
-	r = drop_objects(t, &row->file);
-	if (r == 0)
-		r = failpoint(DROP_OBJECT);
-	if (r == 0)
-		r = catalogue_write(t->cat, SYNC_NORMAL, delete_run, &row->id);
-	return r < 0 ? r : 1;
-}
-
-/* ---- all that is due ------------------------------------------------------------ */
 
 static bool is_asked(const struct trash_row *row, const int64_t *ids, size_t n)
 {
@@ -118,28 +155,68 @@ static bool is_asked(const struct trash_row *row, const int64_t *ids, size_t n)
 	return n == 0;
 }
 
+/* How many were chosen, or an error. */
+static int choose(struct tier *t, struct page *p, const int64_t *ids, size_t n)
+{
+	int chosen = 0, r;
+
+	for (int i = 0; i < p->n; i++) {
+		r = is_asked(&p->row[i], ids, n) ? may_drop(t, &p->row[i]) : 0;
+		if (r < 0)
+			return r;
+		p->chosen[i] = r == 1;
+		p->dropped[i] = false;
+		chosen += r;
+	}
+	return chosen;
+}
+
+/* Dropped rows of this page, or the first error: what was dropped before it counts as done. */
+static int drop_page(struct tier *t, struct page *p, const int64_t *ids, size_t n)
+{
+	int r, err = 0, dropped = 0;
+
+	r = choose(t, p, ids, n);
+	if (r <= 0)
+		return r;
+	r = catalogue_write(t->cat, SYNC_NORMAL, condemn_run, p);
+	if (r < 0)
+		return r;
+	for (int i = 0; i < p->n && err == 0; i++) {
+		if (!p->chosen[i])
+			continue;
+		err = drop_objects(t, &p->row[i].file);
+		if (err == 0)
+			err = failpoint(DROP_OBJECT);
+		p->dropped[i] = err == 0;
+		dropped += err == 0;
+	}
+	r = dropped ? catalogue_write(t->cat, SYNC_NORMAL, delete_run, p) : 0;
+	return err < 0 ? err : r < 0 ? r : dropped;
+}
+
 /* Dropped rows of all pages, or the first error. */
 static int64_t drop_pages(struct tier *t, int64_t due_before_ns, const int64_t *ids, size_t n)
 {
-	struct trash_row *rows = calloc(DROP_PAGE, sizeof(*rows));
+	struct page *p = calloc(1, sizeof(*p));
 	int64_t after = 0, dropped = 0;
-	int got, r = 0;
+	int r = 0;
 
-	if (!rows)
+	if (!p)
 		return -ENOMEM;
 	do {
-		got = cat_trash_after(t->cat, after, due_before_ns, rows, DROP_PAGE);
-		if (got < 0)
-			r = got;
-		for (int i = 0; i < got; i++) {
-			after = rows[i].id;
-			if (r >= 0 && is_asked(&rows[i], ids, n))
-				r = drop_row(t, &rows[i]);
-			dropped += r == 1;
-			trash_row_fini(&rows[i]);
+		p->n = cat_trash_after(t->cat, after, due_before_ns, p->row, DROP_PAGE);
+		if (p->n <= 0) {
+			r = p->n;
+			break;
 		}
-	} while (got > 0 && r >= 0);
-	free(rows);
+		after = p->row[p->n - 1].id;
+		r = drop_page(t, p, ids, n);
+		dropped += r > 0 ? r : 0;
+		for (int i = 0; i < p->n; i++)
+			trash_row_fini(&p->row[i]);
+	} while (r >= 0);
+	free(p);
 	return r < 0 ? r : dropped;
 }
 

@@ -329,6 +329,9 @@ static int rename_with_rows(struct moving *m)
 		r = failpoint(RENAME_COMMIT);
 	if (r < 0)
 		return r;
+	/* A released file that takes the place of a local one: the name stays, by its row. */
+	listing_note_release(t, m->a.parent, m->a.name);
+	listing_note_release(t, m->b.parent, m->b.name);
 	r = change_cache(m);
 	if (r < 0) {
 		listing_note_gained(t, m->a.parent, m->a.name);

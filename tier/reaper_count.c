@@ -101,8 +101,11 @@ static void unuse_all(struct reaper *r, struct reap_dir **all, size_t n)
 {
 	lock_take(&r->lock);
 	for (size_t i = 0; i < n; i++)
-		all[i]->users--;
+		if (!table_unuse_locked(r, all[i]))
+			all[i] = NULL;
 	lock_drop(&r->lock);
+	for (size_t i = 0; i < n; i++)
+		table_entry_free(r, all[i]);
 	free(all);
 }
 

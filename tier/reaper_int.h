@@ -123,6 +123,7 @@ struct reap_dir {
 	int64_t archive_ms, release_ms; /* REAP_NEVER: nothing known to be due */
 	bool queued;			/* its job is with the workers */
 	bool busy;			/* somebody works on it */
+	bool nothing;			/* it held nothing: who uses it last forgets it */
 	unsigned users;			/* who waits for it or looks at its counts */
 	unsigned fails, release_fails;
 	int64_t pressed_ms; /* pressure does not ask again before */
@@ -191,6 +192,8 @@ void table_schedule_locked(struct reaper *r, struct reap_dir *e);
 void table_submit_locked(struct reaper *r, struct reap_dir *e, unsigned ask, enum release_why why);
 /* True: it was unlinked and is the caller's to free, after the lock. */
 bool table_remove_locked(struct reaper *r, struct reap_dir *e);
+/* Who used it has done; true: as table_remove_locked. */
+bool table_unuse_locked(struct reaper *r, struct reap_dir *e);
 void table_entry_free(struct reaper *r, struct reap_dir *e);
 /* Its counts are taken from now on / were they outdated? */
 void table_clear_changed(struct reaper *r, struct reap_dir *e);

@@ -328,12 +328,47 @@ static void next_round(struct run *run, struct run_job *job)
 
 #define IDLE_ROUNDS 4
 
-/* Until what was archived is in the store's journal, and the sinks know. */
-static void wait_between(struct run *run)
+static int64_t events_waiting(struct tier *t)
+{
+	struct catalogue_counts counts;
+
+	return catalogue_counts(t->cat, &counts) < 0 ? 0 : counts.events_waiting;
+}
+
+/* While they take anything: a slow sink is waited for, one that is down as long as it takes to say so. */
+static void wait_for_sinks(struct run *run)
 {
 	struct tier *t = run->r->t;
-	int64_t young, txn;
+	int64_t left = events_waiting(t), until = clock_mono_ms() + t->conf->es_timeout;
+
+	while (left > 0 && clock_mono_ms() < until && !atomic_load(&run->stop)) {
+		int64_t now_left;
+
+		(void)notify_drain(t, SINK_SLICE_MS);
+		run_wait(run, 0, 0);
+		now_left = events_waiting(t);
+		if (now_left < left)
+			until = clock_mono_ms() + t->conf->es_timeout;
+		left = now_left;
+	}
+}
+
+static void wait_for_journal(struct run *run, int64_t txn)
+{
+	struct tier *t = run->r->t;
+	int64_t until = clock_mono_ms() + t->conf->store_timeout;
 	int r = -ETIMEDOUT;
+
+	while (r == -ETIMEDOUT && clock_mono_ms() < until && !atomic_load(&run->stop)) {
+		r = journal_wait(t, txn, TELL_MS);
+		run_wait(run, 0, 0);
+	}
+}
+
+/* Until files are old enough, what was archived is in the store's journal, and the sinks know. */
+static void wait_between(struct run *run)
+{
+	int64_t young, txn;
 
 	lock_take(&run->lock);
 	young = run->young_until_ms;
@@ -342,17 +377,9 @@ static void wait_between(struct run *run)
 	run_wait(run, 0, young);
 	if (run->req->what == REAP_ARCHIVE)
 		return;
-	while (r == -ETIMEDOUT && run->journal_ms > 0 && !atomic_load(&run->stop)) {
-		r = journal_wait(t, txn, TELL_MS);
-		run->journal_ms -= r < 0 ? TELL_MS : 0;
-		run_wait(run, 0, 0);
-	}
-	r = t->sink ? -EAGAIN : 0;
-	while (r == -EAGAIN && run->sink_ms > 0 && !atomic_load(&run->stop)) {
-		r = notify_drain(t, SINK_SLICE_MS);
-		run->sink_ms -= r < 0 ? SINK_SLICE_MS : 0;
-		run_wait(run, 0, 0);
-	}
+	wait_for_journal(run, txn);
+	if (run->r->t->sink)
+		wait_for_sinks(run);
 }
 
 static void run_rounds(struct run *run)

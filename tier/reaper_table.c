@@ -260,10 +260,11 @@ void table_adopt_locked(struct reaper *r)
 		due = e->soon ? now : now + least;
 		e->touched = e->soon = false;
 		lock_drop(&s->lock);
+		/* what is there may be either */
 		if (due < e->archive_ms)
 			e->archive_ms = due;
-		if (due == now)
-			e->release_ms = now;
+		if (due < e->release_ms)
+			e->release_ms = due;
 		table_schedule_locked(r, e);
 	}
 }
@@ -304,6 +305,7 @@ bool table_remove_locked(struct reaper *r, struct reap_dir *e)
 void table_begin_locked(struct reaper *r, struct reap_dir *e, bool whole)
 {
 	e->busy = true;
+	e->nothing = false;
 	if (whole)
 		e->archive_ms = e->release_ms =
 			REAP_NEVER; /* the look says; touches meanwhile, too */
@@ -327,7 +329,7 @@ struct reap_dir *table_own(struct reaper *r, struct node *dir, bool whole)
 			return NULL;
 		lock_take(&r->lock);
 	}
-	e->users++;
+	e->users++; /* what holds nothing stays meanwhile; it is busy with us after that */
 	while (e->busy)
 		cond_wait(&r->idle, &r->lock);
 	e->users--;
@@ -374,12 +376,18 @@ void table_disown(struct reaper *r, struct reap_dir *e, const struct look *l, in
 	if (l)
 		take_over_locked(e, l, result);
 	table_schedule_locked(r, e);
-	if (l && holds_nothing(l, result))
-		gone = table_remove_locked(r, e);
+	e->nothing = l && holds_nothing(l, result);
+	gone = e->nothing && table_remove_locked(r, e);
 	cond_broadcast(&r->idle);
 	lock_drop(&r->lock);
 	if (gone)
 		table_entry_free(r, e);
+}
+
+bool table_unuse_locked(struct reaper *r, struct reap_dir *e)
+{
+	e->users--;
+	return e->nothing && table_remove_locked(r, e);
 }
 
 /* ---- all of it --------------------------------------------------------------- */

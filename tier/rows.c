@@ -171,6 +171,7 @@ static int make_dir_claimed(struct tier *t, struct node *dir, struct node *paren
 		m.ino = node_set_ino(t->tree, dir, m.ino);
 	}
 	m.st = &st;
+	listing_note_gained(t, parent, name);
 	r = catalogue_write(t->cat, SYNC_NORMAL, make_dir_run, &m);
 	if (r == 0)
 		node_set_dirid(dir, m.id);

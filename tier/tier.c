@@ -105,9 +105,12 @@ static int compare_cache(struct tier *t, char *err, size_t size)
 	if (!t->conf->new_cache) {
 		snprintf(err, size,
 			 "%s: mount the right cache directory, or say -o new_cache if "
-			 "this one is meant",
+			 "this one is meant%s",
 			 r == -ENODATA ? "the cache directory is not the one this catalogue knows"
-				       : "the cache directory belongs to another catalogue");
+				       : "the cache directory belongs to another catalogue",
+			 uid128_is_zero(&ids.cache) ? "; this catalogue is new: if the old one was "
+						      "lost, make it again with ebbctl rebuild"
+						    : "");
 		return -EXDEV;
 	}
 	if (r == -ENODATA) {

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: MIT
+"""A mount on a real Ceph: the whole job, and everything that Ceph can refuse or fail to do."""
+
+import os
+import secrets
+
+import pytest
+
+from pylib import proc, promises
+
+FAST = {"archive_after": "1s", "release_after": "1h", "trash_grace": "0s", "store_timeout": "5s"}
+
+
+@pytest.fixture
+def pool(ceph):
+    name = "t" + secrets.token_hex(4)
+    ceph.create_pool(name)
+    yield name
+    ceph.delete_pool(name)
+
+
+def captures(m, n=10):
+    want = {f"cam/2026/11/22/10/{i}_1.jpg": os.urandom(1000 * (i + 1)) for i in range(n)}
+    for path, data in want.items():
+        m.write(path, data)
+    return want
+
+
+def test_the_whole_job(mount, ceph, pool):
+    m = mount(store=ceph.url(pool), options=FAST)
+    want = captures(m)
+    want["cam/large"] = os.urandom(1 << 20) * 70          # parts of 64 MiB
+    m.write("cam/large", want["cam/large"])
+    m.drain(deadline=200)
+    assert not any(files for _, _, files in os.walk(m.cache)), "the buffer is not empty"
+    promises.same(m, want, "released")
+    path = "cam/2026/11/22/10/0_1.jpg"
+    assert ceph.get(pool, path) == want[path], "rados get needs no ebbfs"
+    assert m.info(path)["url"] == f"rados://{pool}/{path}"
+    m.restart(kill=True)
+    promises.same(m, want, "after kill -9")
+    m.ctl("verify", check=True)
+    os.unlink(m.full(path))
+    del want[path]
+    m.write("cam/2026/11/22/10/1_1.jpg", b"another version")
+    want["cam/2026/11/22/10/1_1.jpg"] = b"another version"
+    m.drain()
+    m.ctl("trash", "empty", "--yes")
+    proc.wait_until(lambda: path not in ceph.ls(pool), 30, "the removed file's object is dropped")
+    promises.same(m, want, "at the end")
+
+
+def test_ceph_down_at_mount_and_up_later(mount, ceph, pool):
+    m = mount(store=ceph.url(pool), options=FAST)
+    old = captures(m, 3)
+    m.drain()
+    m.stop()
+    ceph.pause()
+    try:
+        m.start()
+        m.write("cam/new", b"new")
+        assert m.read("cam/new") == b"new"
+        assert sorted(os.listdir(m.full("cam"))) == ["2026", "new"]
+        with pytest.raises(OSError):
+            m.read(sorted(old)[0])
+        assert m.status()["store"]["up"] is False
+    finally:
+        ceph.resume()
+    m.expect_log("cannot|no monitor answers|no answer")
+    m.wait_state("cam/new", "archived", deadline=90)
+    promises.same(m, {**old, "cam/new": b"new"}, "Ceph is up")
+
+
+def test_ceph_dies_while_archiving(mount, ceph, pool):
+    m = mount(store=ceph.url(pool), options=FAST)
+    m.expect_log(".*")
+    want = captures(m, 40)
+    ceph.stop_osd(kill=True)
+    more = {f"cam/more/{i}": os.urandom(500) for i in range(20)}
+    for path, data in more.items():
+        m.write(path, data)
+    want.update(more)
+    ceph.start_osd()
+    m.wait_state("cam/more/19", "archived", deadline=120)
+    promises.check(m, want, orphans=False)
+
+
+def refused(mount, store):
+    """Mounts: an unreachable or refusing store is a state, not an end; what status says of it."""
+    m = mount(store=store, options=FAST)
+    m.expect_log(".*")
+    m.write("cam/a", b"a")
+    proc.wait_until(lambda: m.status()["store"]["error"], 60, "status says what is wrong")
+    assert m.read("cam/a") == b"a"
+    assert m.state("cam/a") == "local"
+    return m, m.status()["store"]["error"]
+
+
+def test_missing_pool(mount, ceph):
+    name = "later" + secrets.token_hex(4)
+    m, error = refused(mount, ceph.url(name))
+    assert name in error and "pool" in error
+    ceph.create_pool(name)
+    m.wait_state("cam/a", "archived", deadline=120)
+
+
+def test_refused_key(mount, ceph, pool):
+    ceph.add_client("stranger", mon="allow r", osd="allow r pool=nothing")
+    _, error = refused(mount, ceph.url(pool, client="stranger"))
+    assert "caps" in error or "permission" in error.lower() or "refuse" in error
+
+
+def test_full_pool(mount, ceph, pool):
+    m = mount(store=ceph.url(pool), options=FAST)
+    m.expect_log(".*")
+    ceph.set_full(pool)
+    try:
+        want = captures(m, 5)
+        proc.wait_until(lambda: "full" in (m.status()["store"]["error"] or "") or
+                        "full" in m.log_text(), 90, "a message that the pool is full")
+        promises.same(m, want, "pool full")
+    finally:
+        ceph.unset_full(pool)
+    m.wait_state(sorted(want)[0], "archived", deadline=120)
+    promises.check(m, want, orphans=False)
+
+
+def test_pool_of_another_volume(mount, ceph, pool):
+    m = mount(store=ceph.url(pool), options=FAST)
+    m.write("cam/a", b"a")
+    m.drain()
+    m.stop()
+    other = mount(start=False, store=ceph.url(pool), options=FAST)
+    output = other.start_fails()
+    assert "volume" in output and "rebuild" in output
+    m.start()
+    assert m.read("cam/a") == b"a"
+    m.expect_log("its pool was removed")    # by the fixture, while it is mounted
