@@ -260,6 +260,7 @@ void table_adopt_locked(struct reaper *r)
 		due = e->soon ? now : now + least;
 		e->touched = e->soon = false;
 		lock_drop(&s->lock);
+		e->nothing = false;
 		/* what is there may be either */
 		if (due < e->archive_ms)
 			e->archive_ms = due;

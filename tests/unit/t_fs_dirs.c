@@ -38,6 +38,7 @@ static void numbers(void **state)
 	uint64_t number[200];
 	struct listing *l;
 
+	rig_open(rig);
 	for (int i = 0; i < 200; i++) {
 		assert_int_equal(listing_open(rig->t, tree_root(rig->t->tree), &l), 0);
 		assert_int_equal(dirs_add(d, l, &number[i]), 0);

@@ -61,6 +61,7 @@ static int set_up(void **state)
 	struct test *t = calloc(1, sizeof(*t));
 
 	t->rig = rig_new(RIG_DIR, "");
+	rig_open(t->rig);
 	rig_write(t->rig, "f", "0123456789", 10);
 	rig_path(t->rig, "f", t->path, sizeof(t->path));
 	assert_int_equal(opens_new(&ops, &t->kernel, &t->opens), 0);
