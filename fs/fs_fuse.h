@@ -44,6 +44,8 @@ void call_reply_result(struct call *c, int r);
 /* A file handle's number: what release has to give back. */
 enum { HANDLE_READ = 1, HANDLE_WRITE = 2 };
 
+/* op_init.c */
+struct fuse_lowlevel_ops op_table(const struct fs *fs);
 /* op_lookup.c */
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
 void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup);

@@ -67,6 +67,8 @@ static inline void fs_put(struct fs *fs, struct node *node)
 		node_put(fs->tree, node);
 }
 
+/* The kernel's INIT was answered. */
+void session_ready(struct fs *fs);
 /*
  * Ask the kernel to forget a name.  Only from a thread that answers no request and
  * holds no lock: the kernel may send FORGETs before this returns.

@@ -66,8 +66,9 @@ static void numbers(void **state)
 
 static void numbers_never_given(void **state)
 {
-	static const uint64_t bad[] = { 0, 1, 63, 64, 1ull << 32, (1ull << 32) + 5, UINT64_MAX,
-					UINT32_MAX, (uint64_t)INT64_MAX };
+	static const uint64_t bad[] = { 0,	    1,		63,
+					64,	    1ull << 32, (1ull << 32) + 5,
+					UINT64_MAX, UINT32_MAX, (uint64_t)INT64_MAX };
 	struct dirs *d = *state;
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

@@ -65,8 +65,8 @@ static int set_up(void **state)
 	rig_write(t->rig, "f", "0123456789", 10);
 	rig_path(t->rig, "f", t->path, sizeof(t->path));
 	assert_int_equal(opens_new(&ops, &t->kernel, &t->opens), 0);
-	assert_int_equal(node_get(t->rig->t->tree, tree_root(t->rig->t->tree), "f", false, &t->node),
-			 0);
+	assert_int_equal(
+		node_get(t->rig->t->tree, tree_root(t->rig->t->tree), "f", false, &t->node), 0);
 	node_set_ino(t->rig->t->tree, t->node, 12345);
 	*state = t;
 	return 0;
@@ -335,16 +335,11 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(one_backing_id),
-		TEST(not_wanted_at_first),
-		TEST(backing_refused),
-		TEST(leases_after_the_last_writer),
-		TEST(bytes_are_counted),
-		TEST(handles_never_given),
-		TEST(opened_again),
-		TEST(remote_becomes_local),
-		TEST(remote_beside_local),
-		TEST(truncated_while_remote),
+		TEST(one_backing_id),	   TEST(not_wanted_at_first),
+		TEST(backing_refused),	   TEST(leases_after_the_last_writer),
+		TEST(bytes_are_counted),   TEST(handles_never_given),
+		TEST(opened_again),	   TEST(remote_becomes_local),
+		TEST(remote_beside_local), TEST(truncated_while_remote),
 		TEST(local_copy_lost),
 	};
 

@@ -336,7 +336,8 @@ static void empty_directory_goes(void **state)
 	char path[600];
 
 	rig_capture(rig, "cam/2017/a", 1);
-	dir = rig_dir(rig, "cam/2017"); /* kept, as the reaper does: it knows what was our own action */
+	dir = rig_dir(rig,
+		      "cam/2017"); /* kept, as the reaper does: it knows what was our own action */
 	rig_path(rig, "cam/2017", path, sizeof(path));
 	assert_int_equal(chmod(path, 02750), 0);
 	assert_int_equal(chown(path, 12, 34), 0);
