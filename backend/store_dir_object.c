@@ -30,6 +30,7 @@
 
 #define READ_BYTES (1U << 20)
 #define ALIGN_BYTES 4096
+#define PRUNED_TRIES 1000    /* how often drops may remove the directory under a put's feet */
 #define PATH_ATTR_LEAST 1024 /* a longer path may be left out where xattrs have no room */
 
 /* A regular file at a key.  A descriptor or -errno; -ENOENT for anything else. */
@@ -116,48 +117,81 @@ static bool was_pruned(int dirfd)
 	return fstat(dirfd, &st) == 0 && st.st_nlink == 0;
 }
 
-/* The directory may be pruned between any two lines: then -ENOENT, and dir_put tries again. */
-static int put_once(struct dir *d, const char *parent, const char *name, const void *data,
-		    size_t len_bytes, const struct store_attrs *attrs)
-{
-	AUTO_CLOSE int parent_fd = -1, fd = -1;
+/* A put under way. */
+struct place {
+	int dir; /* owned descriptor of the object's directory, or -errno of opening it */
+	int fd;	 /* owned descriptor of the temporary file */
 	char temp[NAME_MAX + 1];
-	struct stat st;
-	ssize_t n;
-	int r;
+};
 
-	parent_fd = dir_make_parent(d, parent);
-	if (parent_fd < 0)
-		return parent_fd;
+static void place_fini(struct place *p)
+{
+	cleanup_close(&p->dir);
+	cleanup_close(&p->fd);
+	p->dir = p->fd = -1;
+}
+
+/* -ENOENT: the directory was pruned meanwhile. */
+static int place_open(struct dir *d, const char *parent, const char *name, struct place *p)
+{
+	struct stat st;
+
+	place_fini(p);
+	p->dir = dir_make_parent(d, parent);
+	if (p->dir < 0)
+		return p->dir;
 	/* Told before the bytes are written, where that is possible; link_temp is what decides. */
-	if (fstatat(parent_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+	if (fstatat(p->dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
 		return S_ISDIR(st.st_mode) ? -EISDIR : -EEXIST;
 	if (errno != ENOENT)
 		return -errno;
-	fd = dir_temp_open(d, parent_fd, temp);
-	if (fd == -EPERM && was_pruned(parent_fd))
+	p->fd = dir_temp_open(d, p->dir, p->temp);
+	if (p->fd == -EPERM && was_pruned(p->dir))
 		return -ENOENT; /* what ext4 says for O_TMPFILE in a removed directory */
-	if (fd < 0)
-		return fd;
-	n = path_pwrite_full(fd, data, len_bytes, 0);
-	r = n < 0 ? (int)n : write_attrs(fd, len_bytes, attrs);
-	if (r == 0 && fsync(fd) < 0)
-		r = -errno;
-	if (r == 0)
-		r = link_temp(d, fd, temp, parent_fd, name);
-	dir_temp_remove(d, temp);
-	return r < 0 ? r : dir_sync(d, parent_fd, parent);
+	return p->fd < 0 ? p->fd : 0;
+}
+
+static int fill(int fd, const void *data, size_t len_bytes, const struct store_attrs *attrs)
+{
+	ssize_t n = path_pwrite_full(fd, data, len_bytes, 0);
+	int r = n < 0 ? (int)n : write_attrs(fd, len_bytes, attrs);
+
+	if (r < 0)
+		return r;
+	return fsync(fd) < 0 ? -errno : 0;
+}
+
+/* The file is ready: only making the directory and linking are at stake, so this ends soon. */
+static int link_into(struct dir *d, const char *parent, const char *name, struct place *p)
+{
+	int r = link_temp(d, p->fd, p->temp, p->dir, name);
+
+	for (int i = 0; i < PRUNED_TRIES && r == -ENOENT; i++) {
+		cleanup_close(&p->dir);
+		p->dir = dir_make_parent(d, parent);
+		r = p->dir < 0 ? p->dir : link_temp(d, p->fd, p->temp, p->dir, name);
+	}
+	return r;
 }
 
 int dir_put(struct dir *d, const char *key, const void *data, size_t len_bytes,
 	    const struct store_attrs *attrs)
 {
+	CLEANUP(place_fini) struct place p = { .dir = -1, .fd = -1 };
 	char parent[STORE_KEY_MAX];
 	const char *name = dir_split(key, parent);
 	int r = -ENOENT;
 
-	for (int i = 0; i < 100 && r == -ENOENT; i++)
-		r = put_once(d, parent, name, data, len_bytes, attrs);
+	for (int i = 0; i < PRUNED_TRIES && r == -ENOENT; i++)
+		r = place_open(d, parent, name, &p);
+	if (r == 0) {
+		r = fill(p.fd, data, len_bytes, attrs);
+		if (r == 0)
+			r = link_into(d, parent, name, &p);
+		dir_temp_remove(d, p.temp);
+	}
+	if (r == 0)
+		r = dir_sync(d, p.dir, parent);
 	return r == -ENOENT ? -EIO : r;
 }
 

@@ -35,6 +35,7 @@ struct keeper {
 	/* The thread's own. */
 	int covered; /* processes found by the last scan */
 	unsigned ticks;
+	bool above; /* more inodes than max_inodes at the last look */
 };
 
 /* ---- inodes ------------------------------------------------------------------ */
@@ -82,12 +83,19 @@ static size_t forget_some(struct fs *fs, uint64_t excess)
 	return v.n;
 }
 
-static void bound_inodes(struct fs *fs)
+static void bound_inodes(struct keeper *k)
 {
+	struct fs *fs = k->fs;
 	uint64_t max = fs->conf->max_inodes;
 	uint64_t count = tree_count(fs->tree);
+	bool above = count > max;
 
-	if (count > max)
+	if (above != k->above)
+		log_debug("%llu inodes in memory, max_inodes=%llu: %s", (unsigned long long)count,
+			  (unsigned long long)max,
+			  above ? "asking the kernel to forget some" : "enough forgotten");
+	k->above = above;
+	if (above)
 		forget_some(fs, count - max + max / 16);
 }
 
@@ -148,7 +156,7 @@ static void *run(void *arg)
 	struct keeper *k = arg;
 
 	while (wait_tick(k)) {
-		bound_inodes(k->fs);
+		bound_inodes(k);
 		if (k->covered > 0 && ++k->ticks % SCAN_TICKS == 0)
 			look_for_covered(k, false);
 	}

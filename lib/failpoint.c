@@ -36,7 +36,7 @@ struct plan {
 	_Atomic unsigned long n_passed;
 };
 
-int failpoint_armed;
+_Atomic int failpoint_armed;
 
 static struct plan *plans; /* owned, FP_COUNT of them; NULL until armed */
 

@@ -76,7 +76,7 @@ static int item_select(struct batch *b, struct item *it)
 		return r;
 	it->fd = r;
 	id = cache_identity(&it->st);
-	if (!identity_equal(&id, &it->file->id) || !local_settled(&it->st))
+	if (!identity_equal(&id, &it->file->id) || local_settles_ms(t, &it->st) > 0)
 		return -EAGAIN;
 	r = local_plain(it->fd, &it->st);
 	if (r == 0)

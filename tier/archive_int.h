@@ -3,7 +3,8 @@
  * A batch on its way, as archive*.c see it.
  *
  *	archive.c		select, intent, the order of the steps
- *	archive_put.c		read and put
+ *	archive_file.c		one file: key, parts, read, known already?
+ *	archive_put.c		puts, and what they came to
  *	archive_prove.c		receipts, fdatasync
  *	archive_commit.c	claims, the transaction
  *	archive_recover.c	intents: written, and found again after a crash
@@ -100,6 +101,16 @@ static inline void item_out(struct item *it, int result)
 {
 	it->file->result = result;
 }
+
+/* archive_file.c: parts for an object of this kind; -ENOMEM, or of object_key(). */
+int item_make_parts(struct item *it, enum row_object object);
+void item_drop_parts(struct item *it);
+/* The same, of the kind that its size and path ask for. */
+int item_choose_object(struct item *it);
+/* Read and put, or find that it is known; again: under another key. */
+int item_put(struct item *it, bool again);
+/* archive_put.c: the store's answer. */
+void archive_on_put(void *arg, int result);
 
 /* The row an object of this item has, as far as its key and attempt go. */
 void item_row(const struct item *it, enum row_object object, struct file_row *ret);

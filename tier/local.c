@@ -16,6 +16,7 @@
 #include "lib/clock.h"
 #include "lib/crc.h"
 #include "lib/path.h"
+#include "tier/tier_int.h"
 
 #define CHUNK_BYTES (1u << 20)
 
@@ -78,12 +79,13 @@ int local_plain(int fd, const struct stat *st)
 	return local_plain_xattrs(fd);
 }
 
-bool local_settled(const struct stat *st)
+int64_t local_settles_ms(struct tier *t, const struct stat *st)
 {
-	int64_t age_ns = clock_real_ns() - ts_to_ns(st->st_ctim);
+	int64_t settle_ms = t->settle_ms ? t->settle_ms : LOCAL_SETTLE_MS;
+	int64_t age_ms = (clock_real_ns() - ts_to_ns(st->st_ctim)) / 1000000;
 
 	/* In the future is settled too: what is written now gets another time. */
-	return age_ns >= LOCAL_SETTLE_MS * 1000000LL || age_ns < -LOCAL_SETTLE_MS * 1000000LL;
+	return age_ms >= settle_ms || age_ms <= -settle_ms ? 0 : settle_ms - age_ms;
 }
 
 int local_named(struct tier *t, struct node *node, struct node *dir, const char *name)
@@ -93,11 +95,11 @@ int local_named(struct tier *t, struct node *node, struct node *dir, const char 
 	bool same;
 	int r;
 
-	r = node_name(tier_tree(t), node, &parent, now);
+	r = node_name(t->tree, node, &parent, now);
 	if (r < 0)
 		return r;
 	same = parent == dir && strcmp(now, name) == 0;
-	node_put(tier_tree(t), parent);
+	node_put(t->tree, parent);
 	return same ? 0 : -EAGAIN;
 }
 

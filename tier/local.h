@@ -26,8 +26,8 @@ int local_plain(int fd, const struct stat *st);
 /* The same of a directory's descriptor: xattrs and ACLs alone. */
 int local_plain_xattrs(int fd);
 
-/* Did it change long enough ago that a further change would show in its times? */
-bool local_settled(const struct stat *st);
+/* For how many ms more a further change might not show in its times; 0: it would. */
+int64_t local_settles_ms(struct tier *t, const struct stat *st);
 
 /*
  * Under its claim: is this node still what (dir, name) stands for?  It may have been

@@ -3,13 +3,15 @@
  * The reaper from inside.
  *
  *	reaper.c	  decides which directory is due, hands it to a worker
- *	reaper_table.c	  the directories it knows, ordered by when they are due
+ *	reaper_table.c	  the directories it knows; touching them
+ *	reaper_due.c	  when they are due, and who has them
  *	reaper_look.c	  one directory: what is in it, what of it is due
  *	reaper_flush.c	  archives and releases what was due there
  *	reaper_scan.c	  finds, at start, the directories that hold something
  *	reaper_pressure.c what goes first when the cache fills
  *	reaper_count.c	  what was done, how fast; status; locate
  *	reaper_run.c	  commands: what is to be looked at
+ *	reaper_rounds.c	  commands: again, until all is done or told
  *	reaper_told.c	  commands: what became of each file
  *	reaper_restore.c  commands: ebbctl restore
  *
@@ -181,23 +183,32 @@ struct reaper {
 	bool started;
 };
 
-/* reaper_table.c.  REQUIRES(r->lock): those that say _locked. */
+#define TABLE_NOT_IN_HEAP SIZE_MAX
+
+/* reaper_table.c */
 int table_new(struct reaper *r);
 void table_free(struct reaper *r);
 /* -ENOMEM, or 0; soon: look at once. */
 int table_touch(struct reaper *r, struct node *dir, bool soon);
-void table_adopt_locked(struct reaper *r);
-void table_schedule_locked(struct reaper *r, struct reap_dir *e);
-/* Hand it to the workers; it is neither queued nor busy. */
-void table_submit_locked(struct reaper *r, struct reap_dir *e, unsigned ask, enum release_why why);
-/* True: it was unlinked and is the caller's to free, after the lock. */
-bool table_remove_locked(struct reaper *r, struct reap_dir *e);
-/* Who used it has done; true: as table_remove_locked. */
-bool table_unuse_locked(struct reaper *r, struct reap_dir *e);
 void table_entry_free(struct reaper *r, struct reap_dir *e);
 /* Its counts are taken from now on / were they outdated? */
 void table_clear_changed(struct reaper *r, struct reap_dir *e);
 bool table_is_changed(struct reaper *r, struct reap_dir *e);
+/* Taken from the stack (*ret_next: the one below), or put back.  Was it wanted soon? */
+bool table_untouch(struct reaper *r, struct reap_dir *e, bool taken, struct reap_dir **ret_next);
+/* NULL: not known.  Entries go only under the reaper's lock. */
+struct reap_dir *table_find(struct reaper *r, const struct node *dir);
+bool table_unlink(struct reaper *r, struct reap_dir *e); /* false: it was touched */
+
+/* reaper_due.c.  Those that say _locked want the reaper's lock held. */
+void table_adopt_locked(struct reaper *r);
+void table_schedule_locked(struct reaper *r, struct reap_dir *e);
+/* Hand it to the workers; it is neither queued nor busy. */
+void table_submit_locked(struct reaper *r, struct reap_dir *e, unsigned ask, enum release_why why);
+/* True: nobody needs it, and it is the caller's to free, after the lock. */
+bool table_remove_locked(struct reaper *r, struct reap_dir *e);
+/* Who used it has done; true: as above. */
+bool table_unuse_locked(struct reaper *r, struct reap_dir *e);
 /* Busy from now on; whole: all of it is looked at, and what is due follows from that. */
 void table_begin_locked(struct reaper *r, struct reap_dir *e, bool whole);
 /* The same, found or made, waiting for who has it; NULL without memory.  Then table_disown. */

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Commands: archive, release, restore, drain, of paths or of everything.
+ * Commands: what was asked for, paths or everything, becomes jobs.
  *
- *	round 1		walk; each directory is looked at
- *	between		files grow a second old, the journal is shipped, sinks are told
- *	round n		those directories again in which something was not ready
- *	the last	after a round in which nothing moved: what is not ready is told
+ *	a file		one of the names of its directory; names that follow one another
+ *			are one job, and one batch
+ *	a directory	a job for itself and for each below it that is in the cache
  *
- * Always true: a command ends; it waits for the store, the journal and the sinks at most
- * as long as their time-outs between two rounds, and goes on only while files move.
+ * The caller's thread walks and hands out; it never has many more jobs out than there
+ * are workers, and delivers what they tell meanwhile.
  */
 #include <errno.h>
 #include <search.h>
@@ -20,9 +19,6 @@
 #include "lib/clock.h"
 #include "tier/reaper_run.h"
 
-#define TELL_MS 200
-#define SINK_SLICE_MS 2000
-#define SINK_WAIT_MS 30000 /* without a file moving */
 #define NAMES_MOST 512
 
 /* ---- jobs ---------------------------------------------------------------------- */
@@ -110,7 +106,7 @@ void run_wait(struct run *run, unsigned most_jobs, int64_t until_ms)
 		enough = run->n_jobs <= most_jobs &&
 			 (until_ms == REAP_NEVER || now >= until_ms || atomic_load(&run->stop));
 		if (!enough && !run->failures) {
-			int64_t tick = now + TELL_MS;
+			int64_t tick = now + RUN_TELL_MS;
 
 			cond_wait_until(&run->moved, &run->lock, until_ms < tick ? until_ms : tick);
 		}
@@ -121,7 +117,7 @@ void run_wait(struct run *run, unsigned most_jobs, int64_t until_ms)
 
 /* ---- what is asked for ----------------------------------------------------------- */
 
-static void flush_pending(struct run *run)
+void run_flush(struct run *run)
 {
 	struct run_job *job = run->pending;
 
@@ -134,7 +130,7 @@ static void flush_pending(struct run *run)
 static int add_name(struct run *run, struct node *parent, const char *name)
 {
 	if (run->pending && (run->pending->dir != parent || run->pending->n >= NAMES_MOST))
-		flush_pending(run);
+		run_flush(run);
 	if (!run->pending) {
 		run->pending = run_job_new(run, parent);
 		if (!run->pending)
@@ -268,7 +264,7 @@ static int run_clean_path(struct run *run, char *path)
 	return r;
 }
 
-static void run_path(struct run *run, const char *given)
+void run_path(struct run *run, const char *given)
 {
 	const char *from = given;
 	AUTO_FREE char *path = NULL;
@@ -285,180 +281,4 @@ static void run_path(struct run *run, const char *given)
 	}
 	if (r < 0)
 		run_fail(run, given, strerror(-r));
-}
-
-/* ---- rounds ---------------------------------------------------------------------- */
-
-static void first_round(struct run *run)
-{
-	const struct reap_request *req = run->req;
-
-	if (req->npaths == 0)
-		run_path(run, "");
-	for (size_t i = 0; i < req->npaths && !atomic_load(&run->stop); i++)
-		run_path(run, req->paths[i]);
-	flush_pending(run);
-	run_wait(run, 0, REAP_NEVER);
-}
-
-static struct run_job *take_again(struct run *run)
-{
-	struct run_job *again;
-
-	lock_take(&run->lock);
-	again = run->again;
-	run->again = NULL;
-	lock_drop(&run->lock);
-	return again;
-}
-
-static void next_round(struct run *run, struct run_job *job)
-{
-	struct run_job *next;
-
-	for (; job; job = next) {
-		next = job->next;
-		if (atomic_load(&run->stop))
-			run_job_free(job);
-		else
-			run_submit(run, job, run_look);
-	}
-	run_wait(run, 0, REAP_NEVER);
-}
-
-#define IDLE_ROUNDS 4
-
-static int64_t events_waiting(struct tier *t)
-{
-	struct catalogue_counts counts;
-
-	return catalogue_counts(t->cat, &counts) < 0 ? 0 : counts.events_waiting;
-}
-
-/* While they take anything: a slow sink is waited for, one that is down as long as it takes to say so. */
-static void wait_for_sinks(struct run *run)
-{
-	struct tier *t = run->r->t;
-	int64_t left = events_waiting(t), until = clock_mono_ms() + t->conf->es_timeout;
-
-	while (left > 0 && clock_mono_ms() < until && !atomic_load(&run->stop)) {
-		int64_t now_left;
-
-		(void)notify_drain(t, SINK_SLICE_MS);
-		run_wait(run, 0, 0);
-		now_left = events_waiting(t);
-		if (now_left < left)
-			until = clock_mono_ms() + t->conf->es_timeout;
-		left = now_left;
-	}
-}
-
-static void wait_for_journal(struct run *run, int64_t txn)
-{
-	struct tier *t = run->r->t;
-	int64_t until = clock_mono_ms() + t->conf->store_timeout;
-	int r = -ETIMEDOUT;
-
-	while (r == -ETIMEDOUT && clock_mono_ms() < until && !atomic_load(&run->stop)) {
-		r = journal_wait(t, txn, TELL_MS);
-		run_wait(run, 0, 0);
-	}
-}
-
-/* Until files are old enough, what was archived is in the store's journal, and the sinks know. */
-static void wait_between(struct run *run)
-{
-	int64_t young, txn;
-
-	lock_take(&run->lock);
-	young = run->young_until_ms;
-	txn = run->txn;
-	lock_drop(&run->lock);
-	run_wait(run, 0, young);
-	if (run->req->what == REAP_ARCHIVE)
-		return;
-	wait_for_journal(run, txn);
-	if (run->r->t->sink)
-		wait_for_sinks(run);
-}
-
-static void run_rounds(struct run *run)
-{
-	struct run_job *again;
-	unsigned idle = 0; /* rounds in which nothing moved */
-	uint64_t moves = 0;
-
-	first_round(run);
-	while ((again = take_again(run))) {
-		/*
-		 * moves: no job runs now.  A file may need three rounds in which it does not
-		 * move: compared and its row refreshed, then journalled, then released.
-		 */
-		idle = run->moves == moves ? idle + 1 : 0;
-		if (idle == 0) {
-			run->journal_ms = run->r->t->conf->store_timeout;
-			run->sink_ms = SINK_WAIT_MS;
-		}
-		run->last = idle >= IDLE_ROUNDS;
-		moves = run->moves;
-		if (!run->last && !atomic_load(&run->stop))
-			wait_between(run);
-		next_round(run, again);
-	}
-}
-
-/* How much there is to do, where that is known without looking for it. */
-static uint64_t expected_files(struct tier *t, const struct reap_request *req)
-{
-	struct reaper_status st;
-
-	if (req->npaths > 0 || req->what == REAP_RESTORE || reaper_status(t, &st) < 0)
-		return 0;
-	return (req->what != REAP_RELEASE ? st.local_files : 0) +
-	       (req->what != REAP_ARCHIVE ? st.archived_files : 0);
-}
-
-/* Between start and stop. */
-static bool enter(struct reaper *r)
-{
-	bool may;
-
-	lock_take(&r->lock);
-	may = r->started;
-	r->n_commands += may;
-	lock_drop(&r->lock);
-	return may;
-}
-
-static void leave(struct reaper *r)
-{
-	lock_take(&r->lock);
-	r->n_commands--;
-	cond_broadcast(&r->idle);
-	lock_drop(&r->lock);
-}
-
-int reaper_run(struct tier *t, const struct reap_request *req)
-{
-	struct run run = {
-		.r = t->reaper,
-		.req = req,
-		.journal_ms = t->conf->store_timeout,
-		.sink_ms = SINK_WAIT_MS,
-	};
-
-	if (!enter(t->reaper))
-		return -ECANCELED;
-	lock_init(&run.lock, LOCK_RANK_LEAF, "command");
-	cond_init(&run.moved);
-	run.p.files_total = expected_files(t, req);
-	run_rounds(&run);
-	run.told_ms = 0;
-	run_deliver(&run); /* the end is told whatever the time */
-	cond_fini(&run.moved);
-	lock_fini(&run.lock);
-	leave(t->reaper);
-	if (atomic_load(&run.stop))
-		return -ECANCELED;
-	return run.p.files_failed > 0 ? -EIO : 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A command from inside: reaper_run.c, reaper_told.c, reaper_restore.c.
+ * A command from inside: reaper_run.c, reaper_rounds.c, reaper_told.c, reaper_restore.c.
  *
  *	paths -> a job a directory (or for names of one) -> workers look at it ->
  *	told of each file -> what may come later: another round
@@ -11,6 +11,8 @@
 #define EBB_TIER_REAPER_RUN_H
 
 #include "tier/reaper_int.h"
+
+#define RUN_TELL_MS 200 /* between two reports of progress */
 
 struct run;
 
@@ -55,7 +57,7 @@ struct run {
 	int64_t txn;
 };
 
-/* run.c: the caller's thread.  Waits while enough jobs run; frees or keeps the job. */
+/* reaper_run.c: the caller's thread.  Waits while enough jobs run; frees or keeps the job. */
 void run_submit(struct run *run, struct run_job *job, void (*work)(struct job *job));
 struct run_job *run_job_new(struct run *run, struct node *dir);
 void run_job_free(struct run_job *job);
@@ -64,6 +66,9 @@ int run_job_name(struct run_job *job, const char *name);
 void run_job_done(struct run_job *job, bool again);
 /* Deliver what was told, until there are at most this many jobs or this time. */
 void run_wait(struct run *run, unsigned most_jobs, int64_t until_ms);
+
+void run_path(struct run *run, const char *given); /* jobs for a path; "" all */
+void run_flush(struct run *run);		   /* those that wait for more names */
 
 /* reaper_told.c: any thread. */
 void run_fail(struct run *run, const char *path, const char *reason);

@@ -92,7 +92,7 @@ void run_deliver(struct run *run)
 		free(f);
 		f = next;
 	}
-	if (!req->progress || now < run->told_ms + 200)
+	if (!req->progress || now < run->told_ms + RUN_TELL_MS)
 		return;
 	run->told_ms = now;
 	run->callback = req->progress(req->arg, &p);

@@ -159,7 +159,7 @@ static int refresh_claimed(struct releasing *rel, struct node *node, const char 
 	fd = local_open(dirfd_fd(rel->d), name, &st);
 	if (fd < 0)
 		return fd == -ENOENT ? 1 : -ESTALE;
-	if ((uint64_t)st.st_size != f.row.attr.size || !local_settled(&st) ||
+	if ((uint64_t)st.st_size != f.row.attr.size || local_settles_ms(rel->t, &st) > 0 ||
 	    node_nwrite(rel->t->tree, node) > 0 || cache_quiet(fd) < 0 || local_plain(fd, &st) < 0)
 		return -ESTALE;
 	r = local_crc(fd, (uint64_t)st.st_size, &crc);

@@ -51,6 +51,7 @@ struct tier {
 	struct notify *notify;
 	struct drop *drop;
 	struct reaper *reaper;
+	int64_t settle_ms; /* 0: LOCAL_SETTLE_MS; tests wait less */
 };
 
 int remotes_new(struct remotes **ret);

@@ -18,7 +18,7 @@
 
 #define TIMEOUT_MS 120000
 
-struct store_rig on;
+struct store_rig rig;
 
 void batch_init(struct batch *b, unsigned n)
 {
@@ -57,61 +57,61 @@ void batch_wait(struct batch *b)
 	lock_fini(&b->lock);
 }
 
-const char *key(const char *name)
+const char *rig_key(const char *name)
 {
 	static char keys[4][STORE_KEY_MAX];
 	static unsigned next;
 	char *k = keys[next++ % 4];
 
-	snprintf(k, STORE_KEY_MAX, "%s/%s", on.prefix, name);
+	snprintf(k, STORE_KEY_MAX, "%s/%s", rig.prefix, name);
 	return k;
 }
 
-int put_as(const char *k, const char *attempt, const void *data, size_t n)
+int rig_put_as(const char *k, const char *attempt, const void *data, size_t n)
 {
 	struct store_attrs attrs = { .attempt = attempt, .path = k, .crc32c = crc32c(0, data, n) };
 
-	return store_put_wait(on.store, k, data, n, &attrs);
+	return store_put_wait(rig.store, k, data, n, &attrs);
 }
 
-int put(const char *k, const char *text)
+int rig_put(const char *k, const char *text)
 {
-	return put_as(k, "node/1", text, strlen(text));
+	return rig_put_as(k, "node/1", text, strlen(text));
 }
 
-void assert_content(const char *k, const void *want, size_t n)
+void rig_assert_content(const char *k, const void *want, size_t n)
 {
 	size_t len;
 	void *got;
 
-	assert_int_equal(store_get_all_wait(on.store, k, n, &got, &len), 0);
+	assert_int_equal(store_get_all_wait(rig.store, k, n, &got, &len), 0);
 	assert_int_equal(len, n);
 	assert_memory_equal(got, want, n);
 	free(got);
 }
 
-int open_now(void **state)
+int rig_open(void **state)
 {
 	char err[256] = "";
-	int r = store_open(on.url, TIMEOUT_MS, &on.store, err, sizeof(err));
+	int r = store_open(rig.url, TIMEOUT_MS, &rig.store, err, sizeof(err));
 
 	(void)state;
 	if (r < 0)
-		print_error("cannot open '%s': %s (%s)\n", on.url, err, strerror(-r));
+		print_error("cannot open '%s': %s (%s)\n", rig.url, err, strerror(-r));
 	return r;
 }
 
-int drop_listed(const char *k, void *arg)
+int rig_drop_listed(const char *k, void *arg)
 {
 	(void)arg;
-	return store_drop_wait(on.store, k, NULL);
+	return store_drop_wait(rig.store, k, NULL);
 }
 
-int close_now(void **state)
+int rig_close(void **state)
 {
 	(void)state;
-	store_list(on.store, on.prefix, drop_listed, NULL);
-	store_close(on.store);
-	on.store = NULL;
+	store_list(rig.store, rig.prefix, rig_drop_listed, NULL);
+	store_close(rig.store);
+	rig.store = NULL;
 	return 0;
 }

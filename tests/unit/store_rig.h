@@ -18,20 +18,20 @@ struct store_rig {
 	char prefix[64];
 	struct store *store;
 };
-extern struct store_rig on;
+extern struct store_rig rig;
 
-/* Fixtures of a group: opens on.url; drops what is left below on.prefix and closes. */
-int open_now(void **state);
-int close_now(void **state);
+/* Fixtures of a group: opens rig.url; drops what is left below rig.prefix and closes. */
+int rig_open(void **state);
+int rig_close(void **state);
 /* For store_list. */
-int drop_listed(const char *k, void *arg);
+int rig_drop_listed(const char *k, void *arg);
 
 /* A key of this run; static, four may be in use at a time. */
-const char *key(const char *name);
-/* put() is attempt node/1's. */
-int put_as(const char *k, const char *attempt, const void *data, size_t n);
-int put(const char *k, const char *text);
-void assert_content(const char *k, const void *want, size_t n);
+const char *rig_key(const char *name);
+/* rig_put() is attempt node/1's. */
+int rig_put_as(const char *k, const char *attempt, const void *data, size_t n);
+int rig_put(const char *k, const char *text);
+void rig_assert_content(const char *k, const void *want, size_t n);
 
 /* Results of a number of operations in flight. */
 struct batch {

@@ -216,6 +216,7 @@ static void unknown_volume_waits(void **state)
 	rig_faults(rig, "* error EIO");
 	fd = open(rig->conf.cache, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_int_equal(tier_open(&rig->conf, fd, "/mnt", &rig->t, rig->err, sizeof(rig->err)), 0);
+	rig->t->settle_ms = 30;
 	rig_capture(rig, "d/a", 1);
 	rig_settle(rig, "d/a");
 	assert_int_equal(rig_archive_names(rig, "d", &name, 1, &result), -EAGAIN);
@@ -270,7 +271,7 @@ static void changed_while_archiving(void **state)
 	rig_settle(rig, path);
 	snprintf(go, sizeof(go), "%s/go", rig->dir);
 	snprintf(spec, sizeof(spec), "archive.put-all=wait:%s", go);
-	assert_int_equal(failpoint_init(spec), 0);
+	rig_failpoints(rig, spec);
 	assert_int_equal(pthread_create(&thread, NULL, archive_moving, &m), 0);
 	rig_until(rig_objects(rig) == N_MOVING);
 
@@ -306,7 +307,6 @@ static void changed_while_archiving(void **state)
 	node_put(rig->t->tree, dir);
 
 	/* another time, under another key: the orphan has the first */
-	failpoint_init(NULL);
 	assert_int_equal(rig_archive(rig, "d/written"), 0);
 	assert_int_equal(rig_look(rig, "d/written").row.object, ROW_OBJECT_ALT);
 	rig_assert_capture(rig, "d/written", 100);
@@ -523,10 +523,8 @@ static void catalogue_fails(void **state)
 	struct rig *rig = *state;
 
 	rig_capture(rig, "d/a", 1);
-	rig_settle(rig, "d/a");
-	assert_int_equal(failpoint_init("archive.claim=error:EIO"), 0);
+	rig_failpoints(rig, "archive.claim=error:EIO");
 	assert_int_equal(rig_archive(rig, "d/a"), -EIO);
-	failpoint_init(NULL);
 	assert_int_equal(rig_intents(rig), 0);
 	assert_int_equal(rig_trash(rig, NULL), 1);
 	rig_check(rig);
@@ -738,7 +736,7 @@ static void recovery_spares_the_living(void **state)
 	rig_settle(rig, path);
 	snprintf(go, sizeof(go), "%s/go", rig->dir);
 	snprintf(spec, sizeof(spec), "archive.verify=wait:%s", go);
-	assert_int_equal(failpoint_init(spec), 0);
+	rig_failpoints(rig, spec);
 	assert_int_equal(pthread_create(&thread, NULL, archive_moving, &m), 0);
 	rig_until(rig_objects(rig) == N_MOVING);
 	assert_int_equal(archive_recover(rig->t), 0);

@@ -51,6 +51,17 @@ static struct reaper_status status(struct rig *rig)
 	return st;
 }
 
+static size_t known_directories(struct rig *rig)
+{
+	struct reaper *r = rig->t->reaper;
+	size_t n;
+
+	lock_take(&r->lock);
+	n = r->n_heap;
+	lock_drop(&r->lock);
+	return n;
+}
+
 /* ---- commands -------------------------------------------------------------------- */
 
 struct report {
@@ -554,7 +565,7 @@ static void many_touch(void **state)
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(pthread_join(thread[i], NULL), 0);
 	rig_until((st = status(rig), st.released_total == TOUCH_DIRS / 5));
-	rig_until(rig->t->reaper->n_heap == 0);
+	rig_until(known_directories(rig) == 0);
 	assert_int_equal(st.local_files + st.archived_files, 0);
 	rig_check(rig);
 	rig_free(rig);

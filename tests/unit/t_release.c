@@ -310,10 +310,10 @@ static void a_check_that_fails(void **state)
 	struct rig *rig = *state;
 
 	archived(rig, "d/a", 1);
-	assert_int_equal(failpoint_init("release.check=error:EIO"), 0);
+	rig_failpoints(rig, "release.check=error:EIO");
 	assert_int_equal(rig_release(rig, "d/a"), -EIO);
 	assert_true(rig_is_local(rig, "d/a"));
-	failpoint_init(NULL);
+	rig_failpoints(rig, NULL);
 	assert_int_equal(rig_release(rig, "d/a"), 0);
 }
 

@@ -73,6 +73,7 @@ void rig_open(struct rig *rig)
 	assert_true(fd >= 0);
 	if (tier_open(&rig->conf, fd, "/mnt", &rig->t, rig->err, sizeof(rig->err)) < 0)
 		fail_msg("%s", rig->err);
+	rig->t->settle_ms = 30; /* a few ticks of the clock that stamps files */
 	rig_until(volume_ok(rig->t));
 }
 
@@ -109,11 +110,18 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 
 void rig_free(struct rig *rig)
 {
-	failpoint_init(NULL);
 	rig_close(rig);
+	failpoint_init(NULL);
 	nftw(rig->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	conf_fini(&rig->conf);
 	free(rig);
+}
+
+void rig_failpoints(struct rig *rig, const char *spec)
+{
+	rig_close(rig);
+	assert_int_equal(failpoint_init(spec), 0);
+	rig_open(rig);
 }
 
 void rig_faults(struct rig *rig, const char *rules)
@@ -218,7 +226,7 @@ void rig_settle(struct rig *rig, const char *path)
 
 	rig_path(rig, path, full, sizeof(full));
 	assert_int_equal(lstat(full, &st), 0);
-	rig_until(local_settled(&st));
+	rig_until(local_settles_ms(rig->t, &st) == 0);
 }
 
 struct node *rig_dir(struct rig *rig, const char *path)
@@ -540,9 +548,9 @@ void rig_killed(struct rig *rig, const char *spec, void (*body)(struct rig *rig)
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		alarm(60);
-		rig_open(rig);
 		if (failpoint_init(spec) < 0)
 			_exit(2);
+		rig_open(rig);
 		body(rig);
 		_exit(3);
 	}

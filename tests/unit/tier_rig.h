@@ -29,6 +29,8 @@ void rig_open(struct rig *rig);	 /* and waits until the volume is known */
 void rig_start(struct rig *rig); /* tier_start */
 void rig_close(struct rig *rig);
 void rig_reopen(struct rig *rig);
+/* Opened anew with these failpoints set; NULL none. */
+void rig_failpoints(struct rig *rig, const char *spec);
 /* The fault store's rules from now on; "" none. */
 void rig_faults(struct rig *rig, const char *rules);
 
