@@ -66,7 +66,7 @@ static void look_local(struct look *l, const char *name, const struct stat *st,
 	int64_t c = ts_to_ns(st->st_ctim), wait_ms = says->archive_after_ms - age_ms;
 
 	if (any_age)
-		wait_ms = local_settles_ms(l->r->t, st);
+		wait_ms = l->what & LOOK_DRY ? 0 : local_settles_ms(l->r->t, st);
 	if (temporary || !says->archive) {
 		look_count_local(l, (uint64_t)st->st_size, c, false);
 		look_tell(l, TOLD_SKIPPED, name,

@@ -18,18 +18,18 @@
 
 #define TIMEOUT_MS 120000
 
-struct store_rig rig;
+struct store_rig sut;
 
-void batch_init(struct batch *b, unsigned n)
+void crowd_init(struct crowd *b, unsigned n)
 {
-	*b = (struct batch){ .left = n };
+	*b = (struct crowd){ .left = n };
 	lock_init(&b->lock, LOCK_RANK_LEAF, "test batch");
 	cond_init(&b->cond);
 }
 
-void batch_done(void *arg, int r)
+void crowd_done(void *arg, int r)
 {
-	struct batch *b = arg;
+	struct crowd *b = arg;
 
 	lock_take(&b->lock);
 	if (r == 0) {
@@ -45,7 +45,7 @@ void batch_done(void *arg, int r)
 	lock_drop(&b->lock);
 }
 
-void batch_wait(struct batch *b)
+void crowd_wait(struct crowd *b)
 {
 	int64_t deadline = clock_mono_ms() + TIMEOUT_MS;
 
@@ -57,61 +57,61 @@ void batch_wait(struct batch *b)
 	lock_fini(&b->lock);
 }
 
-const char *rig_key(const char *name)
+const char *sut_key(const char *name)
 {
 	static char keys[4][STORE_KEY_MAX];
 	static unsigned next;
 	char *k = keys[next++ % 4];
 
-	snprintf(k, STORE_KEY_MAX, "%s/%s", rig.prefix, name);
+	snprintf(k, STORE_KEY_MAX, "%s/%s", sut.prefix, name);
 	return k;
 }
 
-int rig_put_as(const char *k, const char *attempt, const void *data, size_t n)
+int sut_put_as(const char *k, const char *attempt, const void *data, size_t n)
 {
 	struct store_attrs attrs = { .attempt = attempt, .path = k, .crc32c = crc32c(0, data, n) };
 
-	return store_put_wait(rig.store, k, data, n, &attrs);
+	return store_put_wait(sut.store, k, data, n, &attrs);
 }
 
-int rig_put(const char *k, const char *text)
+int sut_put(const char *k, const char *text)
 {
-	return rig_put_as(k, "node/1", text, strlen(text));
+	return sut_put_as(k, "node/1", text, strlen(text));
 }
 
-void rig_assert_content(const char *k, const void *want, size_t n)
+void sut_assert_content(const char *k, const void *want, size_t n)
 {
 	size_t len;
 	void *got;
 
-	assert_int_equal(store_get_all_wait(rig.store, k, n, &got, &len), 0);
+	assert_int_equal(store_get_all_wait(sut.store, k, n, &got, &len), 0);
 	assert_int_equal(len, n);
 	assert_memory_equal(got, want, n);
 	free(got);
 }
 
-int rig_open(void **state)
+int sut_open(void **state)
 {
 	char err[256] = "";
-	int r = store_open(rig.url, TIMEOUT_MS, &rig.store, err, sizeof(err));
+	int r = store_open(sut.url, TIMEOUT_MS, &sut.store, err, sizeof(err));
 
 	(void)state;
 	if (r < 0)
-		print_error("cannot open '%s': %s (%s)\n", rig.url, err, strerror(-r));
+		print_error("cannot open '%s': %s (%s)\n", sut.url, err, strerror(-r));
 	return r;
 }
 
-int rig_drop_listed(const char *k, void *arg)
+int sut_drop_listed(const char *k, void *arg)
 {
 	(void)arg;
-	return store_drop_wait(rig.store, k, NULL);
+	return store_drop_wait(sut.store, k, NULL);
 }
 
-int rig_close(void **state)
+int sut_close(void **state)
 {
 	(void)state;
-	store_list(rig.store, rig.prefix, rig_drop_listed, NULL);
-	store_close(rig.store);
-	rig.store = NULL;
+	store_list(sut.store, sut.prefix, sut_drop_listed, NULL);
+	store_close(sut.store);
+	sut.store = NULL;
 	return 0;
 }

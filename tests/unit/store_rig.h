@@ -18,23 +18,23 @@ struct store_rig {
 	char prefix[64];
 	struct store *store;
 };
-extern struct store_rig rig;
+extern struct store_rig sut;
 
-/* Fixtures of a group: opens rig.url; drops what is left below rig.prefix and closes. */
-int rig_open(void **state);
-int rig_close(void **state);
+/* Fixtures of a group: opens sut.url; drops what is left below sut.prefix and closes. */
+int sut_open(void **state);
+int sut_close(void **state);
 /* For store_list. */
-int rig_drop_listed(const char *k, void *arg);
+int sut_drop_listed(const char *k, void *arg);
 
 /* A key of this run; static, four may be in use at a time. */
-const char *rig_key(const char *name);
-/* rig_put() is attempt node/1's. */
-int rig_put_as(const char *k, const char *attempt, const void *data, size_t n);
-int rig_put(const char *k, const char *text);
-void rig_assert_content(const char *k, const void *want, size_t n);
+const char *sut_key(const char *name);
+/* sut_put() is attempt node/1's. */
+int sut_put_as(const char *k, const char *attempt, const void *data, size_t n);
+int sut_put(const char *k, const char *text);
+void sut_assert_content(const char *k, const void *want, size_t n);
 
 /* Results of a number of operations in flight. */
-struct batch {
+struct crowd {
 	struct lock lock;
 	struct cond cond;
 	unsigned left;
@@ -43,8 +43,8 @@ struct batch {
 	unsigned other;
 	int last_other;
 };
-void batch_init(struct batch *b, unsigned n);
-void batch_done(void *arg, int r); /* a store_cb */
-void batch_wait(struct batch *b);
+void crowd_init(struct crowd *b, unsigned n);
+void crowd_done(void *arg, int r); /* a store_cb */
+void crowd_wait(struct crowd *b);
 
 #endif

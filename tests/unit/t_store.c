@@ -30,55 +30,55 @@
 
 static void test_ranges(void **state)
 {
-	const char *k = rig_key("camera/2024/01/02/03/a_0.jpg");
+	const char *k = sut_key("camera/2024/01/02/03/a_0.jpg");
 	char buf[32];
 
 	(void)state;
-	assert_int_equal(rig_put(k, "0123456789"), 0);
-	assert_int_equal(store_get_wait(rig.store, k, 0, buf, 10), 10);
+	assert_int_equal(sut_put(k, "0123456789"), 0);
+	assert_int_equal(store_get_wait(sut.store, k, 0, buf, 10), 10);
 	assert_memory_equal(buf, "0123456789", 10);
-	assert_int_equal(store_get_wait(rig.store, k, 3, buf, 4), 4);
+	assert_int_equal(store_get_wait(sut.store, k, 3, buf, 4), 4);
 	assert_memory_equal(buf, "3456", 4);
-	assert_int_equal(store_get_wait(rig.store, k, 8, buf, 20), 2);
+	assert_int_equal(store_get_wait(sut.store, k, 8, buf, 20), 2);
 	assert_memory_equal(buf, "89", 2);
-	assert_int_equal(store_get_wait(rig.store, k, 10, buf, 20), 0);
-	assert_int_equal(store_get_wait(rig.store, k, 1ULL << 40, buf, 20), 0);
+	assert_int_equal(store_get_wait(sut.store, k, 10, buf, 20), 0);
+	assert_int_equal(store_get_wait(sut.store, k, 1ULL << 40, buf, 20), 0);
 	/* To RADOS this would be a read of everything. */
 	memset(buf, '.', sizeof(buf));
-	assert_int_equal(store_get_wait(rig.store, k, 5, buf, 0), 0);
+	assert_int_equal(store_get_wait(sut.store, k, 5, buf, 0), 0);
 	assert_int_equal(buf[0], '.');
-	assert_int_equal(store_get_wait(rig.store, k, UINT64_MAX, buf, 20), -EINVAL);
+	assert_int_equal(store_get_wait(sut.store, k, UINT64_MAX, buf, 20), -EINVAL);
 }
 
 static void test_exclusive(void **state)
 {
-	const char *k = rig_key("exclusive");
+	const char *k = sut_key("exclusive");
 	struct store_stat st;
 
 	(void)state;
-	assert_int_equal(rig_put_as(k, "node/1", "first", 5), 0);
-	assert_int_equal(rig_put_as(k, "node/2", "second!", 7), -EEXIST);
-	assert_int_equal(rig_put_as(k, "node/1", "first", 5), -EEXIST);
-	rig_assert_content(k, "first", 5);
-	assert_int_equal(store_stat_wait(rig.store, k, &st), 0);
+	assert_int_equal(sut_put_as(k, "node/1", "first", 5), 0);
+	assert_int_equal(sut_put_as(k, "node/2", "second!", 7), -EEXIST);
+	assert_int_equal(sut_put_as(k, "node/1", "first", 5), -EEXIST);
+	sut_assert_content(k, "first", 5);
+	assert_int_equal(store_stat_wait(sut.store, k, &st), 0);
 	assert_string_equal(st.attempt, "node/1");
 }
 
 static void test_attributes(void **state)
 {
 	static const char attempt[] = "123e4567-e89b-42d3-a456-426614174000/18446744073709551615";
-	const char *k = rig_key("attributes");
+	const char *k = sut_key("attributes");
 	struct store_stat st = { .crc32c = 1 };
 
 	(void)state;
 	assert_true(strlen(attempt) < STORE_ATTEMPT_MAX);
-	assert_int_equal(rig_put_as(k, attempt, "123456789", 9), 0);
-	assert_int_equal(store_stat_wait(rig.store, k, &st), 0);
+	assert_int_equal(sut_put_as(k, attempt, "123456789", 9), 0);
+	assert_int_equal(store_stat_wait(sut.store, k, &st), 0);
 	assert_int_equal(st.size, 9);
 	assert_int_equal(st.crc32c, 0);
 	assert_string_equal(st.attempt, attempt);
 	st = (struct store_stat){ .size = 0 };
-	assert_int_equal(store_verify_wait(rig.store, k, &st), 0);
+	assert_int_equal(store_verify_wait(sut.store, k, &st), 0);
 	assert_int_equal(st.size, 9);
 	assert_int_equal(st.crc32c, 0xe3069283);
 	assert_string_equal(st.attempt, attempt);
@@ -88,34 +88,34 @@ static void test_long_path(void **state)
 {
 	char path[STORE_KEY_MAX];
 	struct store_attrs attrs = { .attempt = "node/1", .path = path };
-	const char *k = rig_key("long path");
+	const char *k = sut_key("long path");
 	struct store_stat st;
 
 	(void)state;
 	memset(path, 'p', sizeof(path) - 1);
 	path[sizeof(path) - 1] = '\0';
-	assert_int_equal(store_put_wait(rig.store, k, "", 0, &attrs), 0);
-	assert_int_equal(store_stat_wait(rig.store, k, &st), 0);
+	assert_int_equal(store_put_wait(sut.store, k, "", 0, &attrs), 0);
+	assert_int_equal(store_stat_wait(sut.store, k, &st), 0);
 	assert_string_equal(st.attempt, "node/1");
 	attrs.path = NULL;
-	assert_int_equal(store_put_wait(rig.store, rig_key("no path"), "", 0, &attrs), 0);
+	assert_int_equal(store_put_wait(sut.store, sut_key("no path"), "", 0, &attrs), 0);
 }
 
 static void test_empty(void **state)
 {
-	const char *k = rig_key("empty");
+	const char *k = sut_key("empty");
 	struct store_stat st;
 	char c;
 
 	(void)state;
-	assert_int_equal(rig_put_as(k, "node/1", "", 0), 0);
-	assert_int_equal(store_verify_wait(rig.store, k, &st), 0);
+	assert_int_equal(sut_put_as(k, "node/1", "", 0), 0);
+	assert_int_equal(store_verify_wait(sut.store, k, &st), 0);
 	assert_int_equal(st.size, 0);
 	assert_int_equal(st.crc32c, 0);
-	assert_int_equal(store_get_wait(rig.store, k, 0, &c, 1), 0);
-	rig_assert_content(k, "", 0);
-	assert_int_equal(store_drop_wait(rig.store, k, "node/1"), 0);
-	assert_int_equal(store_stat_wait(rig.store, k, &st), -ENOENT);
+	assert_int_equal(store_get_wait(sut.store, k, 0, &c, 1), 0);
+	sut_assert_content(k, "", 0);
+	assert_int_equal(store_drop_wait(sut.store, k, "node/1"), 0);
+	assert_int_equal(store_stat_wait(sut.store, k, &st), -ENOENT);
 }
 
 static void test_missing(void **state)
@@ -127,55 +127,55 @@ static void test_missing(void **state)
 	void *all;
 
 	(void)state;
-	assert_int_equal(rig_put(rig_key("is/a/directory/of"), "some stores"), 0);
+	assert_int_equal(sut_put(sut_key("is/a/directory/of"), "some stores"), 0);
 	for (unsigned i = 0; i < 3; i++) {
-		const char *k = rig_key(names[i]);
+		const char *k = sut_key(names[i]);
 
-		assert_int_equal(store_get_wait(rig.store, k, 0, buf, 8), -ENOENT);
-		assert_int_equal(store_stat_wait(rig.store, k, &st), -ENOENT);
-		assert_int_equal(store_verify_wait(rig.store, k, &st), -ENOENT);
-		assert_int_equal(store_drop_wait(rig.store, k, "node/1"), -ENOENT);
-		assert_int_equal(store_drop_wait(rig.store, k, NULL), -ENOENT);
-		assert_int_equal(store_get_all_wait(rig.store, k, 8, &all, &len), -ENOENT);
+		assert_int_equal(store_get_wait(sut.store, k, 0, buf, 8), -ENOENT);
+		assert_int_equal(store_stat_wait(sut.store, k, &st), -ENOENT);
+		assert_int_equal(store_verify_wait(sut.store, k, &st), -ENOENT);
+		assert_int_equal(store_drop_wait(sut.store, k, "node/1"), -ENOENT);
+		assert_int_equal(store_drop_wait(sut.store, k, NULL), -ENOENT);
+		assert_int_equal(store_get_all_wait(sut.store, k, 8, &all, &len), -ENOENT);
 	}
 	assert_int_equal(st.size, 42);
 }
 
 static void test_drop(void **state)
 {
-	const char *k = rig_key("deep/below/dropped");
+	const char *k = sut_key("deep/below/dropped");
 
 	(void)state;
-	assert_int_equal(rig_put(k, "x"), 0);
-	assert_int_equal(store_drop_wait(rig.store, k, "node/2"), -ESTALE);
-	assert_int_equal(store_drop_wait(rig.store, k, "node/11"), -ESTALE);
-	assert_int_equal(store_drop_wait(rig.store, k, "node/"), -ESTALE);
-	assert_int_equal(store_drop_wait(rig.store, k, ""), -EINVAL);
-	rig_assert_content(k, "x", 1);
-	assert_int_equal(store_drop_wait(rig.store, k, "node/1"), 0);
-	assert_int_equal(store_drop_wait(rig.store, k, "node/1"), -ENOENT);
-	assert_int_equal(rig_put_as(k, "node/3", "y", 1), 0);
-	assert_int_equal(store_drop_wait(rig.store, k, "node/1"), -ESTALE);
-	assert_int_equal(store_drop_wait(rig.store, k, NULL), 0);
+	assert_int_equal(sut_put(k, "x"), 0);
+	assert_int_equal(store_drop_wait(sut.store, k, "node/2"), -ESTALE);
+	assert_int_equal(store_drop_wait(sut.store, k, "node/11"), -ESTALE);
+	assert_int_equal(store_drop_wait(sut.store, k, "node/"), -ESTALE);
+	assert_int_equal(store_drop_wait(sut.store, k, ""), -EINVAL);
+	sut_assert_content(k, "x", 1);
+	assert_int_equal(store_drop_wait(sut.store, k, "node/1"), 0);
+	assert_int_equal(store_drop_wait(sut.store, k, "node/1"), -ENOENT);
+	assert_int_equal(sut_put_as(k, "node/3", "y", 1), 0);
+	assert_int_equal(store_drop_wait(sut.store, k, "node/1"), -ESTALE);
+	assert_int_equal(store_drop_wait(sut.store, k, NULL), 0);
 }
 
 static void test_get_all(void **state)
 {
-	const char *k = rig_key("all");
+	const char *k = sut_key("all");
 	size_t len = 7;
 	void *buf = &len;
 
 	(void)state;
-	assert_int_equal(rig_put(k, "12345"), 0);
-	assert_int_equal(store_get_all_wait(rig.store, k, 4, &buf, &len), -EFBIG);
+	assert_int_equal(sut_put(k, "12345"), 0);
+	assert_int_equal(store_get_all_wait(sut.store, k, 4, &buf, &len), -EFBIG);
 	assert_true(buf == &len && len == 7);
-	rig_assert_content(k, "12345", 5);
+	sut_assert_content(k, "12345", 5);
 }
 
 static void test_large(void **state)
 {
 	const size_t n = 64U << 20;
-	const char *k = rig_key("large");
+	const char *k = sut_key("large");
 	uint32_t *data = malloc(n);
 	struct store_stat st;
 	char some[100000];
@@ -184,14 +184,14 @@ static void test_large(void **state)
 	assert_non_null(data);
 	for (uint32_t i = 0, x = 1; i < n / 4; i++)
 		data[i] = x = x * 1664525 + 1013904223;
-	assert_int_equal(rig_put_as(k, "node/1", data, n), 0);
-	assert_int_equal(store_verify_wait(rig.store, k, &st), 0);
+	assert_int_equal(sut_put_as(k, "node/1", data, n), 0);
+	assert_int_equal(store_verify_wait(sut.store, k, &st), 0);
 	assert_int_equal(st.size, n);
 	assert_int_equal(st.crc32c, crc32c(0, data, n));
-	rig_assert_content(k, data, n);
-	assert_int_equal(store_get_wait(rig.store, k, n - 50001, some, sizeof(some)), 50001);
+	sut_assert_content(k, data, n);
+	assert_int_equal(store_get_wait(sut.store, k, n - 50001, some, sizeof(some)), 50001);
 	assert_memory_equal(some, (char *)data + n - 50001, 50001);
-	assert_int_equal(store_drop_wait(rig.store, k, "node/1"), 0);
+	assert_int_equal(store_drop_wait(sut.store, k, "node/1"), 0);
 	free(data);
 }
 
@@ -207,18 +207,18 @@ static void test_bad_keys(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		assert_false(store_key_fits(rig.store, bad[i]));
-		assert_int_equal(rig_put(bad[i], "x"), -EINVAL);
-		assert_int_equal(store_get_wait(rig.store, bad[i], 0, &c, 1), -EINVAL);
-		assert_int_equal(store_stat_wait(rig.store, bad[i], &st), -EINVAL);
-		assert_int_equal(store_verify_wait(rig.store, bad[i], &st), -EINVAL);
-		assert_int_equal(store_drop_wait(rig.store, bad[i], NULL), -EINVAL);
+		assert_false(store_key_fits(sut.store, bad[i]));
+		assert_int_equal(sut_put(bad[i], "x"), -EINVAL);
+		assert_int_equal(store_get_wait(sut.store, bad[i], 0, &c, 1), -EINVAL);
+		assert_int_equal(store_stat_wait(sut.store, bad[i], &st), -EINVAL);
+		assert_int_equal(store_verify_wait(sut.store, bad[i], &st), -EINVAL);
+		assert_int_equal(store_drop_wait(sut.store, bad[i], NULL), -EINVAL);
 	}
 	for (unsigned i = 0; i < STORE_KEY_MAX; i++)
 		too_long[i] = i % 100 == 99 ? '/' : 'k';
 	too_long[STORE_KEY_MAX] = '\0';
-	assert_false(store_key_fits(rig.store, too_long));
-	assert_int_equal(rig_put(too_long, "x"), -ENAMETOOLONG);
+	assert_false(store_key_fits(sut.store, too_long));
+	assert_int_equal(sut_put(too_long, "x"), -ENAMETOOLONG);
 }
 
 /* A key that fits works; one that does not is refused by put, and names nothing. */
@@ -228,22 +228,22 @@ static void try_key(const char *k)
 	char *url;
 	int r;
 
-	if (!store_key_fits(rig.store, k)) {
-		r = rig_put(k, "x");
+	if (!store_key_fits(sut.store, k)) {
+		r = sut_put(k, "x");
 		assert_true(r == -EINVAL || r == -ENAMETOOLONG);
-		assert_int_equal(store_stat_wait(rig.store, k, &st), -ENOENT);
+		assert_int_equal(store_stat_wait(sut.store, k, &st), -ENOENT);
 		return;
 	}
-	assert_int_equal(rig_put(k, k), 0);
-	rig_assert_content(k, k, strlen(k));
-	assert_int_equal(store_verify_wait(rig.store, k, &st), 0);
+	assert_int_equal(sut_put(k, k), 0);
+	sut_assert_content(k, k, strlen(k));
+	assert_int_equal(store_verify_wait(sut.store, k, &st), 0);
 	assert_int_equal(st.crc32c, crc32c(0, k, strlen(k)));
-	url = store_url(rig.store, k);
+	url = store_url(sut.store, k);
 	assert_non_null(url);
 	for (const char *p = url; *p; p++)
 		assert_true(*p > ' ' && *p < 0x7f && !strchr("\"<>\\^`{|}", *p));
 	free(url);
-	assert_int_equal(store_drop_wait(rig.store, k, "node/1"), 0);
+	assert_int_equal(store_drop_wait(sut.store, k, "node/1"), 0);
 }
 
 static void test_odd_keys(void **state)
@@ -276,11 +276,11 @@ static void test_odd_keys(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		try_key(rig_key(names[i]));
+		try_key(sut_key(names[i]));
 	for (unsigned n = 254; n <= 257; n++) {
 		memset(name, 'n', n);
 		name[n] = '\0';
-		try_key(rig_key(name));
+		try_key(sut_key(name));
 	}
 }
 
@@ -291,7 +291,7 @@ static void test_long_keys(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 4; i++) {
-		int n = snprintf(k, sizeof(k), "%s/", rig.prefix);
+		int n = snprintf(k, sizeof(k), "%s/", sut.prefix);
 
 		for (; n < (int)lengths[i]; n++)
 			k[n] = n % 200 == 199 && n + 1 < (int)lengths[i] ? '/' : 'l';
@@ -305,53 +305,53 @@ static void test_own_keys(void **state)
 	char k[200];
 
 	(void)state;
-	snprintf(k, sizeof(k), ".ebb/test/%s/1", rig.prefix);
-	assert_true(store_key_fits(rig.store, k));
-	assert_int_equal(rig_put(k, "own"), 0);
-	rig_assert_content(k, "own", 3);
-	assert_int_equal(store_drop_wait(rig.store, k, "node/1"), 0);
+	snprintf(k, sizeof(k), ".ebb/test/%s/1", sut.prefix);
+	assert_true(store_key_fits(sut.store, k));
+	assert_int_equal(sut_put(k, "own"), 0);
+	sut_assert_content(k, "own", 3);
+	assert_int_equal(store_drop_wait(sut.store, k, "node/1"), 0);
 }
 
 static void test_taken(void **state)
 {
 	(void)state;
-	assert_int_equal(rig_put(rig_key("taken/file"), "x"), 0);
-	assert_int_equal(rig_put(rig_key("taken/file/below"), "x"), rig.is_dir ? -ENOTDIR : 0);
-	assert_int_equal(rig_put(rig_key("taken/file/far/below"), "x"), rig.is_dir ? -ENOTDIR : 0);
-	assert_int_equal(rig_put(rig_key("taken/dir/below"), "x"), 0);
-	assert_int_equal(rig_put(rig_key("taken/dir"), "x"), rig.is_dir ? -EISDIR : 0);
-	rig_assert_content(rig_key("taken/file"), "x", 1);
-	rig_assert_content(rig_key("taken/dir/below"), "x", 1);
+	assert_int_equal(sut_put(sut_key("taken/file"), "x"), 0);
+	assert_int_equal(sut_put(sut_key("taken/file/below"), "x"), sut.is_dir ? -ENOTDIR : 0);
+	assert_int_equal(sut_put(sut_key("taken/file/far/below"), "x"), sut.is_dir ? -ENOTDIR : 0);
+	assert_int_equal(sut_put(sut_key("taken/dir/below"), "x"), 0);
+	assert_int_equal(sut_put(sut_key("taken/dir"), "x"), sut.is_dir ? -EISDIR : 0);
+	sut_assert_content(sut_key("taken/file"), "x", 1);
+	sut_assert_content(sut_key("taken/dir/below"), "x", 1);
 }
 
 /* ---- many at once ------------------------------------------------------- */
 
 static void test_one_wins(void **state)
 {
-	const char *k = rig_key("race/to/one");
+	const char *k = sut_key("race/to/one");
 	char attempts[64][16], data[64][16];
 	struct store_attrs attrs[64];
 	struct store_stat st;
-	struct batch b;
+	struct crowd b;
 	unsigned winner;
 
 	(void)state;
-	batch_init(&b, 64);
+	crowd_init(&b, 64);
 	for (unsigned i = 0; i < 64; i++) {
 		snprintf(attempts[i], sizeof(attempts[i]), "node/%u", i);
 		snprintf(data[i], sizeof(data[i]), "data of %u", i);
 		attrs[i] = (struct store_attrs){ .attempt = attempts[i],
 						 .path = k,
 						 .crc32c = crc32c(0, data[i], strlen(data[i])) };
-		store_put(rig.store, k, data[i], strlen(data[i]), &attrs[i], batch_done, &b);
+		store_put(sut.store, k, data[i], strlen(data[i]), &attrs[i], crowd_done, &b);
 	}
-	batch_wait(&b);
+	crowd_wait(&b);
 	assert_int_equal(b.ok, 1);
 	assert_int_equal(b.taken, 63);
-	assert_int_equal(store_verify_wait(rig.store, k, &st), 0);
+	assert_int_equal(store_verify_wait(sut.store, k, &st), 0);
 	assert_int_equal(sscanf(st.attempt, "node/%u", &winner), 1);
 	assert_int_equal(st.crc32c, attrs[winner].crc32c);
-	rig_assert_content(k, data[winner], strlen(data[winner]));
+	sut_assert_content(k, data[winner], strlen(data[winner]));
 }
 
 static void test_many(void **state)
@@ -360,30 +360,30 @@ static void test_many(void **state)
 	static char keys[N][128];
 	static struct store_attrs attrs[N];
 	static struct store_stat stats[N];
-	struct batch b;
+	struct crowd b;
 
 	(void)state;
-	batch_init(&b, N);
+	crowd_init(&b, N);
 	for (unsigned i = 0; i < N; i++) {
-		snprintf(keys[i], sizeof(keys[i]), "%s/many/%u/%u", rig.prefix, i % 7, i);
+		snprintf(keys[i], sizeof(keys[i]), "%s/many/%u/%u", sut.prefix, i % 7, i);
 		attrs[i] = (struct store_attrs){ .attempt = "node/1",
 						 .path = keys[i],
 						 .crc32c = crc32c(0, keys[i], strlen(keys[i])) };
-		store_put(rig.store, keys[i], keys[i], strlen(keys[i]), &attrs[i], batch_done, &b);
+		store_put(sut.store, keys[i], keys[i], strlen(keys[i]), &attrs[i], crowd_done, &b);
 	}
-	batch_wait(&b);
+	crowd_wait(&b);
 	assert_int_equal(b.ok, N);
-	batch_init(&b, N);
+	crowd_init(&b, N);
 	for (unsigned i = 0; i < N; i++)
-		store_verify(rig.store, keys[i], &stats[i], batch_done, &b);
-	batch_wait(&b);
+		store_verify(sut.store, keys[i], &stats[i], crowd_done, &b);
+	crowd_wait(&b);
 	assert_int_equal(b.ok, N);
 	for (unsigned i = 0; i < N; i++)
 		assert_int_equal(stats[i].crc32c, attrs[i].crc32c);
-	batch_init(&b, N);
+	crowd_init(&b, N);
 	for (unsigned i = 0; i < N; i++)
-		store_drop(rig.store, keys[i], "node/1", batch_done, &b);
-	batch_wait(&b);
+		store_drop(sut.store, keys[i], "node/1", crowd_done, &b);
+	crowd_wait(&b);
 	assert_int_equal(b.ok, N);
 }
 
@@ -397,14 +397,14 @@ static void *put_and_drop(void *arg)
 		int r;
 
 		/* Half of the threads meet at one key, all in one directory. */
-		snprintf(k, sizeof(k), "%s/churn/a/b/%u", rig.prefix, me / 2);
+		snprintf(k, sizeof(k), "%s/churn/a/b/%u", sut.prefix, me / 2);
 		snprintf(attempt, sizeof(attempt), "node/%u-%u", me, i);
-		r = store_put_wait(rig.store, k, "x", 1, &attrs);
+		r = store_put_wait(sut.store, k, "x", 1, &attrs);
 		if (r == -EEXIST)
 			continue;
 		if (r < 0)
 			return (void *)(intptr_t)r;
-		r = store_drop_wait(rig.store, k, attempt);
+		r = store_drop_wait(sut.store, k, attempt);
 		if (r < 0)
 			return (void *)(intptr_t)r;
 	}
@@ -432,7 +432,7 @@ static void test_churn(void **state)
 		pthread_join(threads[i], &r);
 		assert_int_equal((intptr_t)r, 0);
 	}
-	assert_int_equal(store_list(rig.store, rig_key("churn"), count_key, &n), 0);
+	assert_int_equal(store_list(sut.store, sut_key("churn"), count_key, &n), 0);
 	assert_int_equal(n, 0);
 }
 
@@ -440,7 +440,7 @@ static void test_churn(void **state)
 
 static int remember_key(const char *k, void *arg)
 {
-	strcat(arg, k + strlen(rig.prefix) + strlen("/list/"));
+	strcat(arg, k + strlen(sut.prefix) + strlen("/list/"));
 	strcat(arg, ";");
 	return 0;
 }
@@ -460,29 +460,29 @@ static void test_list(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 5; i++)
-		assert_int_equal(rig_put(rig_key(names[i]), "x"), 0);
-	assert_int_equal(store_list(rig.store, rig_key("list/"), count_key, &n), 0);
+		assert_int_equal(sut_put(sut_key(names[i]), "x"), 0);
+	assert_int_equal(store_list(sut.store, sut_key("list/"), count_key, &n), 0);
 	assert_int_equal(n, 5);
-	assert_int_equal(store_list(rig.store, rig_key("list/ab"), remember_key, seen), 0);
+	assert_int_equal(store_list(sut.store, sut_key("list/ab"), remember_key, seen), 0);
 	assert_int_equal(strlen(seen), strlen("ab/c;ab/d;abe;"));
 	assert_non_null(strstr(seen, "ab/c;"));
 	assert_non_null(strstr(seen, "ab/d;"));
 	assert_non_null(strstr(seen, "abe;"));
 	seen[0] = '\0';
-	assert_int_equal(store_list(rig.store, rig_key("list/ab/"), remember_key, seen), 0);
+	assert_int_equal(store_list(sut.store, sut_key("list/ab/"), remember_key, seen), 0);
 	assert_int_equal(strlen(seen), strlen("ab/c;ab/d;"));
 	n = 0;
-	assert_int_equal(store_list(rig.store, rig_key("list/ab/c"), count_key, &n), 0);
+	assert_int_equal(store_list(sut.store, sut_key("list/ab/c"), count_key, &n), 0);
 	assert_int_equal(n, 1);
 	n = 0;
-	assert_int_equal(store_list(rig.store, rig_key("list/nothing/here/"), count_key, &n), 0);
+	assert_int_equal(store_list(sut.store, sut_key("list/nothing/here/"), count_key, &n), 0);
 	assert_int_equal(n, 0);
-	assert_int_equal(store_list(rig.store, rig_key("list"), stop_at_two, &n), 77);
+	assert_int_equal(store_list(sut.store, sut_key("list"), stop_at_two, &n), 77);
 	assert_int_equal(n, 2);
 	/* Dropping from within. */
-	assert_int_equal(store_list(rig.store, rig_key("list"), rig_drop_listed, NULL), 0);
+	assert_int_equal(store_list(sut.store, sut_key("list"), sut_drop_listed, NULL), 0);
 	n = 0;
-	assert_int_equal(store_list(rig.store, rig_key("list"), count_key, &n), 0);
+	assert_int_equal(store_list(sut.store, sut_key("list"), count_key, &n), 0);
 	assert_int_equal(n, 0);
 }
 
@@ -490,7 +490,7 @@ static void test_list(void **state)
 
 static void test_prove(void **state)
 {
-	const char *k = rig_key("proven");
+	const char *k = sut_key("proven");
 	struct receipt_want want = {
 		.key = k, .attempt = "node/1", .size = 9, .crc32c = 0xe3069283
 	};
@@ -498,26 +498,26 @@ static void test_prove(void **state)
 	struct receipt *r = NULL;
 
 	(void)state;
-	assert_int_equal(store_prove_wait(rig.store, &want, &r), -ENOENT);
-	assert_int_equal(rig_put(k, "123456789"), 0);
+	assert_int_equal(store_prove_wait(sut.store, &want, &r), -ENOENT);
+	assert_int_equal(sut_put(k, "123456789"), 0);
 
 	bad = want;
 	bad.size = 8;
-	assert_int_equal(store_prove_wait(rig.store, &bad, &r), -EBADMSG);
+	assert_int_equal(store_prove_wait(sut.store, &bad, &r), -EBADMSG);
 	bad = want;
 	bad.crc32c ^= 1;
-	assert_int_equal(store_prove_wait(rig.store, &bad, &r), -EBADMSG);
+	assert_int_equal(store_prove_wait(sut.store, &bad, &r), -EBADMSG);
 	bad = want;
 	bad.attempt = "node/2";
-	assert_int_equal(store_prove_wait(rig.store, &bad, &r), -ESTALE);
+	assert_int_equal(store_prove_wait(sut.store, &bad, &r), -ESTALE);
 	bad.attempt = "";
-	assert_int_equal(store_prove_wait(rig.store, &bad, &r), -EINVAL);
+	assert_int_equal(store_prove_wait(sut.store, &bad, &r), -EINVAL);
 	bad = want;
 	bad.key = "";
-	assert_int_equal(store_prove_wait(rig.store, &bad, &r), -EINVAL);
+	assert_int_equal(store_prove_wait(sut.store, &bad, &r), -EINVAL);
 	assert_null(r);
 
-	assert_int_equal(store_prove_wait(rig.store, &want, &r), 0);
+	assert_int_equal(store_prove_wait(sut.store, &want, &r), 0);
 	assert_string_equal(receipt_key(r), k);
 	assert_string_equal(receipt_attempt(r), "node/1");
 	assert_int_equal(receipt_size(r), 9);
@@ -534,27 +534,27 @@ static void test_health(void **state)
 	struct store_health h;
 
 	(void)state;
-	assert_int_equal(rig_put(rig_key("healthy"), "12345"), 0);
-	store_health(rig.store, &h);
+	assert_int_equal(sut_put(sut_key("healthy"), "12345"), 0);
+	store_health(sut.store, &h);
 	assert_true(h.up);
 	assert_string_equal(h.error, "");
 	assert_true(h.free_bytes <= h.total_bytes);
 	assert_true(h.since_ms > 0 && h.since_ms <= clock_mono_ms());
-	if (rig.is_dir)
+	if (sut.is_dir)
 		assert_true(h.total_bytes > 0);
 
-	store_counts(rig.store, &before);
-	assert_int_equal(rig_put(rig_key("counted"), "12345"), 0);
-	assert_int_equal(rig_put(rig_key("counted"), "12345"), -EEXIST);
-	rig_assert_content(rig_key("counted"), "12345", 5);
-	store_counts(rig.store, &after);
+	store_counts(sut.store, &before);
+	assert_int_equal(sut_put(sut_key("counted"), "12345"), 0);
+	assert_int_equal(sut_put(sut_key("counted"), "12345"), -EEXIST);
+	sut_assert_content(sut_key("counted"), "12345", 5);
+	store_counts(sut.store, &after);
 	assert_int_equal(after.ops[STORE_PUT] - before.ops[STORE_PUT], 2);
 	assert_int_equal(after.ops[STORE_GET] - before.ops[STORE_GET], 1);
 	assert_int_equal(after.bytes_put - before.bytes_put, 5);
 	assert_int_equal(after.bytes_got - before.bytes_got, 5);
 	assert_int_equal(after.errors, before.errors);
 	assert_int_equal(after.timeouts, before.timeouts);
-	assert_string_not_equal(store_name(rig.store), "");
+	assert_string_not_equal(store_name(sut.store), "");
 }
 
 /* Operations in flight when it is closed are done when close returns. */
@@ -562,23 +562,23 @@ static void test_close(void **state)
 {
 	struct store_attrs attrs = { .attempt = "node/1" };
 	char keys[40][128];
-	struct batch b;
+	struct crowd b;
 
-	batch_init(&b, 40);
+	crowd_init(&b, 40);
 	for (unsigned i = 0; i < 40; i++) {
-		snprintf(keys[i], sizeof(keys[i]), "%s/closing/%u", rig.prefix, i);
-		store_put(rig.store, keys[i], "x", 1, &attrs, batch_done, &b);
+		snprintf(keys[i], sizeof(keys[i]), "%s/closing/%u", sut.prefix, i);
+		store_put(sut.store, keys[i], "x", 1, &attrs, crowd_done, &b);
 	}
-	store_close(rig.store);
+	store_close(sut.store);
 	assert_int_equal(b.left, 0);
 	assert_int_equal(b.ok, 40);
-	batch_wait(&b);
+	crowd_wait(&b);
 	store_close(NULL);
 
-	assert_int_equal(rig_open(state), 0);
-	if (rig.durable) {
+	assert_int_equal(sut_open(state), 0);
+	if (sut.durable) {
 		for (unsigned i = 0; i < 40; i++)
-			rig_assert_content(keys[i], "x", 1);
+			sut_assert_content(keys[i], "x", 1);
 	}
 }
 
@@ -602,16 +602,16 @@ static int run_on(const char *url, bool is_dir, bool durable)
 	char *wrapped;
 	int failed;
 
-	rig.url = url;
-	rig.is_dir = is_dir;
-	rig.durable = durable;
-	snprintf(rig.prefix, sizeof(rig.prefix), "t_store-%d", getpid());
-	failed = cmocka_run_group_tests_name(url, suite, rig_open, rig_close);
+	sut.url = url;
+	sut.is_dir = is_dir;
+	sut.durable = durable;
+	snprintf(sut.prefix, sizeof(sut.prefix), "t_store-%d", getpid());
+	failed = cmocka_run_group_tests_name(url, suite, sut_open, sut_close);
 
 	if (asprintf(&wrapped, "fault:/nonexistent/rules:%s", url) < 0)
 		abort();
-	rig.url = wrapped;
-	failed += cmocka_run_group_tests_name(wrapped, suite, rig_open, rig_close);
+	sut.url = wrapped;
+	failed += cmocka_run_group_tests_name(wrapped, suite, sut_open, sut_close);
 	free(wrapped);
 	return failed;
 }
