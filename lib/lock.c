@@ -109,8 +109,11 @@ NO_TS_ANALYSIS void lock_take(struct lock *l)
 
 NO_TS_ANALYSIS void lock_drop(struct lock *l)
 {
-	held_pop(l, l->name);
-	must(pthread_mutex_unlock(&l->mutex), "drop", l->name);
+	/* Once it is unlocked, whoever waited for it may free it. */
+	const char *name = l->name;
+
+	held_pop(l, name);
+	must(pthread_mutex_unlock(&l->mutex), "drop", name);
 }
 
 void rwlock_init(struct rwlock *l, enum lock_rank rank, const char *name)

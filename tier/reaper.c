@@ -112,7 +112,7 @@ static void back_off_locked(struct reaper *r, struct reap_dir *e, struct look *l
 	if (l->again_release && again < l->next_release_ms)
 		l->next_release_ms = again;
 	if ((l->what & (LOOK_ANY_ARCHIVE_AGE | LOOK_UNTIL_LOW)) && l->released + l->archived == 0)
-		e->pressed_ms = now + PRESSED_MS;
+		e->pressed_ms = now + (l->again_release ? BACKOFF_LEAST_MS : PRESSED_MS);
 }
 
 static int look_at(struct reaper *r, struct reap_dir *e, struct look *l)

@@ -319,5 +319,5 @@ int main(void)
 		cmocka_unit_test(killed_anywhere),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return rig_run(tests, sizeof(tests) / sizeof(tests[0]));
 }

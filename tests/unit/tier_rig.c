@@ -264,7 +264,7 @@ enum state rig_state(struct rig *rig, const char *path)
 	return rig_look(rig, path).state;
 }
 
-static void *read_local(struct rig *rig, const char *path, size_t *ret_len)
+void *rig_read_local(struct rig *rig, const char *path, size_t *ret_len)
 {
 	char full[1024];
 	struct stat st;
@@ -282,7 +282,7 @@ static void *read_local(struct rig *rig, const char *path, size_t *ret_len)
 	return buf;
 }
 
-static void *read_stored(struct rig *rig, const struct file_row *row, size_t *ret_len)
+void *rig_read_stored(struct rig *rig, const struct file_row *row, size_t *ret_len)
 {
 	char *buf = malloc(row->attr.size + 1);
 
@@ -308,8 +308,8 @@ void *rig_read(struct rig *rig, const char *path, size_t *ret_len)
 
 	if (look.state == STATE_NONE)
 		fail_msg("'%s' is gone", path);
-	return look.has_cache ? read_local(rig, path, ret_len)
-			      : read_stored(rig, &look.row, ret_len);
+	return look.has_cache ? rig_read_local(rig, path, ret_len)
+			      : rig_read_stored(rig, &look.row, ret_len);
 }
 
 /* ---- what is done ---------------------------------------------------------------- */
@@ -405,157 +405,4 @@ int rig_trash(struct rig *rig, struct trash_row *ret)
 		n++;
 	}
 	return n;
-}
-
-/* ---- invariants ------------------------------------------------------------------ */
-
-bool rig_has_object(struct rig *rig, const char *key)
-{
-	struct store_stat st;
-	int r = store_stat_wait(rig->t->store, key, &st);
-
-	assert_true(r == 0 || r == -ENOENT);
-	return r == 0;
-}
-
-struct keys {
-	struct rig *rig;
-	char **v;
-	size_t n;
-};
-
-static void keys_add(struct keys *k, const struct file_row *row)
-{
-	for (unsigned i = 0; i < object_count(row); i++) {
-		k->v = realloc(k->v, (k->n + 1) * sizeof(*k->v));
-		assert_int_equal(object_key(k->rig->t, row, i, &k->v[k->n++]), 0);
-	}
-}
-
-static bool keys_have(const struct keys *k, const char *key)
-{
-	for (size_t i = 0; i < k->n; i++)
-		if (strcmp(k->v[i], key) == 0)
-			return true;
-	return false;
-}
-
-static bool is_internal(const char *key)
-{
-	return strncmp(key, ".ebb/", 5) == 0 && strncmp(key, ".ebb/o/", 7) != 0;
-}
-
-static int count_object(const char *key, void *arg)
-{
-	uint64_t *n = arg;
-
-	*n += !is_internal(key);
-	return 0;
-}
-
-uint64_t rig_objects(struct rig *rig)
-{
-	uint64_t n = 0;
-
-	assert_int_equal(store_list(rig->t->store, "", count_object, &n), 0);
-	return n;
-}
-
-static int check_object(const char *key, void *arg)
-{
-	const struct keys *k = arg;
-
-	if (!is_internal(key) && !keys_have(k, key))
-		fail_msg("nobody knows of object '%s'", key);
-	return 0;
-}
-
-static void check_row(struct keys *k, struct node *dir, const struct file_row *row)
-{
-	struct rig *rig = k->rig;
-	struct identity id;
-	struct stat st;
-	size_t len;
-	char *bytes = read_stored(rig, row, &len);
-
-	assert_int_equal(crc32c(0, bytes, len), row->crc32c);
-	free(bytes);
-	keys_add(k, row);
-	if (cache_stat(rig->t->cache, dir, row->name, &st) == 0) {
-		AUTO_FREE char *path = NULL;
-
-		id = cache_identity(&st);
-		assert_int_equal(node_child_path(rig->t->tree, dir, row->name, &path), 0);
-		if (identity_equal(&id, &row->id)) {
-			bytes = read_local(rig, path, &len);
-			assert_int_equal(crc32c(0, bytes, len), row->crc32c);
-			free(bytes);
-		}
-	}
-}
-
-static void check_dir(struct keys *k, struct node *dir, dirid_t id)
-{
-	struct rig *rig = k->rig;
-	char after[ROW_NAME_MAX + 1] = "";
-	struct file_row file;
-	struct dir_row sub;
-
-	while (cat_files_after(rig->t->cat, id, after, &file, 1) == 1) {
-		strcpy(after, file.name);
-		check_row(k, dir, &file);
-	}
-	after[0] = '\0';
-	while (cat_dirs_after(rig->t->cat, id, after, &sub, 1) == 1) {
-		struct node *node;
-
-		strcpy(after, sub.name);
-		assert_int_equal(node_get(rig->t->tree, dir, sub.name, true, &node), 0);
-		check_dir(k, node, sub.id);
-		node_put(rig->t->tree, node);
-	}
-}
-
-void rig_check(struct rig *rig)
-{
-	struct keys k = { .rig = rig };
-	struct trash_row row;
-	int64_t after = 0;
-
-	assert_int_equal(rig_intents(rig), 0);
-	check_dir(&k, tree_root(rig->t->tree), ROW_ROOT_DIR);
-	while (cat_trash_after(rig->t->cat, after, 0, &row, 1) == 1) {
-		after = row.id;
-		keys_add(&k, &row.file);
-		trash_row_fini(&row);
-	}
-	assert_int_equal(store_list(rig->t->store, "", check_object, &k), 0);
-	if (catalogue_check(rig->t->cat, rig->err, sizeof(rig->err)) < 0)
-		fail_msg("%s", rig->err);
-	for (size_t i = 0; i < k.n; i++)
-		free(k.v[i]);
-	free(k.v);
-}
-
-void rig_killed(struct rig *rig, const char *spec, void (*body)(struct rig *rig))
-{
-	pid_t pid;
-	int status;
-
-	rig_close(rig);
-	fflush(NULL);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		alarm(60);
-		if (failpoint_init(spec) < 0)
-			_exit(2);
-		rig_open(rig);
-		body(rig);
-		_exit(3);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
-		fail_msg("%s: not killed: status %x", spec, (unsigned)status);
-	rig_open(rig);
 }

@@ -44,6 +44,8 @@ bool rig_is_local(struct rig *rig, const char *path);
 void rig_settle(struct rig *rig, const char *path);
 /* The bytes a user would read, from cache or store; heap.  Fails the test when there are none. */
 void *rig_read(struct rig *rig, const char *path, size_t *ret_len);
+void *rig_read_local(struct rig *rig, const char *path, size_t *ret_len);
+void *rig_read_stored(struct rig *rig, const struct file_row *row, size_t *ret_len);
 void rig_assert_capture(struct rig *rig, const char *path, unsigned n);
 struct state_of rig_look(struct rig *rig, const char *path);
 enum state rig_state(struct rig *rig, const char *path);
@@ -71,6 +73,27 @@ void rig_check(struct rig *rig);
 
 /* fork; body, with failpoints set to spec, in a tier of its own; it must die of SIGKILL. */
 void rig_killed(struct rig *rig, const char *spec, void (*body)(struct rig *rig));
+
+/* Opened, not started: nothing happens by itself before rig_start.  In memory, never full. */
+struct rig *rig_idle(const char *opts);
+void rig_touch(struct rig *rig, const char *dir);
+struct reaper_status rig_status(struct rig *rig);
+
+/* What a command said. */
+struct report {
+	char text[4096]; /* "path: reason\n" each */
+	struct reap_progress last;
+	int calls;
+	int stop_at; /* the progress() call that says stop */
+};
+int rig_run_paths(struct rig *rig, enum reap_what what, const char *const *paths, size_t n,
+		  bool dry_run, struct report *rep);
+/* One path, or NULL for everything; rep starts empty. */
+int rig_command(struct rig *rig, enum reap_what what, const char *path, struct report *rep);
+
+struct CMUnitTest;
+/* A group of tests that need root; where we are not it they count as skipped. */
+int rig_run(const struct CMUnitTest *tests, size_t n);
 
 /* Poll a condition, 30 s at most. */
 #define rig_until(cond)                                             \
