@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Archiving into a store that says no, late, wrong or nothing; keys that cannot be;
+ * files in parts; many files.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka wants these first. */
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/clock.h"
+#include "lib/crc.h"
+#include "tests/unit/tier_rig.h"
+
+static int setup(void **state)
+{
+	struct rig *rig = rig_new(RIG_MEM, "trash_grace=24h");
+
+	rig_open(rig);
+	*state = rig;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	rig_free(*state);
+	return 0;
+}
+
+/* ---- keys -------------------------------------------------------------------------- */
+
+static void keys_that_cannot_be(void **state)
+{
+	struct rig *rig = rig_new(RIG_DIR, "");
+	struct store_attrs attrs = { .attempt = "somebody/1", .path = "d/taken", .crc32c = 0 };
+	char deep[1200] = "", path[1300];
+
+	(void)state;
+	rig_open(rig);
+	assert_int_equal(store_put_wait(rig->t->store, "d/taken", "x", 1, &attrs), 0);
+	assert_int_equal(store_put_wait(rig->t->store, "f", "x", 1, &attrs), 0);
+	rig_capture(rig, "d/taken", 1);
+	rig_capture(rig, "f/below-a-file", 2);
+	rig_capture(rig, ".ebb/volume", 3);
+	rig_capture(rig, ".ebb/o/x", 4);
+	assert_int_equal(rig_archive(rig, "d/taken"), 0);
+	assert_int_equal(rig_archive(rig, "f/below-a-file"), 0);
+	assert_int_equal(rig_archive(rig, ".ebb/volume"), 0);
+	assert_int_equal(rig_archive(rig, ".ebb/o/x"), 0);
+	assert_int_equal(rig_look(rig, "d/taken").row.object, ROW_OBJECT_ALT);
+	assert_int_equal(rig_look(rig, "f/below-a-file").row.object, ROW_OBJECT_ALT);
+	assert_int_equal(rig_look(rig, ".ebb/volume").row.object, ROW_OBJECT_ALT);
+	assert_int_equal(rig_look(rig, ".ebb/o/x").row.object, ROW_OBJECT_ALT);
+	rig_unlink(rig, "d/taken");
+	rig_assert_capture(rig, "d/taken", 1);
+	assert_int_equal(store_drop_wait(rig->t->store, "d/taken", "somebody/1"), 0);
+	assert_int_equal(store_drop_wait(rig->t->store, "f", "somebody/1"), 0);
+
+	for (int i = 0; i < 10; i++)
+		strcat(deep,
+		       "a-directory-with-a-rather-long-name-so-that-its-path-becomes-too-long/");
+	snprintf(path, sizeof(path), "%sx", deep);
+	rig_capture(rig, path, 5);
+	assert_int_equal(rig_archive(rig, path), 0);
+	rig_check(rig);
+	rig_free(rig);
+}
+
+static void answer_lost_but_written(void **state)
+{
+	struct rig *rig = *state;
+	struct trash_row trash;
+
+	rig_capture(rig, "d/a", 1);
+	rig_faults(rig, "put lost now nth 1 key d/*");
+	assert_int_equal(rig_archive(rig, "d/a"), -ETIMEDOUT);
+	assert_int_equal(rig_state(rig, "d/a"), STATE_LOCAL);
+	assert_int_equal(rig_trash(rig, &trash), 1);
+	assert_int_equal(trash.reason, TRASH_ORPHAN);
+	assert_int_equal(trash.file.object, ROW_OBJECT_PATH);
+	trash_row_fini(&trash);
+	assert_true(rig_has_object(rig, "d/a"));
+	rig_check(rig);
+	assert_int_equal(rig_archive(rig, "d/a"), 0);
+	assert_int_equal(rig_look(rig, "d/a").row.object, ROW_OBJECT_ALT);
+	rig_check(rig);
+}
+
+/* ---- the store fails ------------------------------------------------------------------ */
+
+static void store_errors(void **state)
+{
+	static const struct {
+		const char *rules;
+		int result;
+		int trash; /* orphans it leaves */
+	} cases[] = {
+		{ "put error ENOSPC key d/*", -ENOSPC, 0 },
+		{ "put error EACCES key d/*", -EACCES, 0 },
+		{ "put error EIO key d/*", -EIO, 1 },
+		{ "put down now key d/*", -ETIMEDOUT, 1 },
+		{ "verify flip key d/*", -EIO, 1 },
+		{ "verify error EIO key d/*", -EIO, 1 },
+		{ "verify down now key d/*", -ETIMEDOUT, 1 },
+		{ "verify error ENOENT key d/*", -EIO, 1 },
+	};
+	struct rig *rig = *state;
+	char path[64];
+
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		snprintf(path, sizeof(path), "d/%u", i);
+		rig_capture(rig, path, i + 1);
+	}
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		int before = rig_trash(rig, NULL);
+
+		snprintf(path, sizeof(path), "d/%u", i);
+		rig_faults(rig, cases[i].rules);
+		assert_int_equal(rig_archive(rig, path), cases[i].result);
+		assert_int_equal(rig_state(rig, path), STATE_LOCAL);
+		assert_int_equal(rig_trash(rig, NULL) - before, cases[i].trash);
+		rig_faults(rig, "");
+		rig_check(rig);
+		assert_int_equal(rig_archive(rig, path), 0);
+		rig_check(rig);
+	}
+}
+
+static void some_files_fail(void **state)
+{
+	static const char *const names[] = { "0", "1", "2", "3", "4", "5", "6", "7" };
+	struct rig *rig = *state;
+	int result[8];
+
+	for (unsigned i = 0; i < 8; i++) {
+		char path[64];
+
+		snprintf(path, sizeof(path), "d/%u", i);
+		rig_capture(rig, path, i + 1);
+	}
+	rig_settle(rig, "d/7");
+	rig_faults(rig, "put error EIO key d/[25]\nverify flip key d/6");
+	assert_int_equal(rig_archive_names(rig, "d", names, 8, result), 0);
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(result[i], i == 2 || i == 5 || i == 6 ? -EIO : 0);
+	rig_check(rig);
+}
+
+static void catalogue_fails(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_capture(rig, "d/a", 1);
+	rig_failpoints(rig, "archive.claim=error:EIO");
+	assert_int_equal(rig_archive(rig, "d/a"), -EIO);
+	assert_int_equal(rig_intents(rig), 0);
+	assert_int_equal(rig_trash(rig, NULL), 1);
+	rig_check(rig);
+	catalogue_set_readonly(rig->t->cat, "a test says so");
+	assert_int_equal(rig_archive(rig, "d/a"), -EROFS);
+}
+
+/* ---- large and many -------------------------------------------------------------------- */
+
+#define LARGE_BYTES (2 * OBJECT_PART_BYTES + 4711)
+
+static void large_file_in_parts(void **state)
+{
+	struct rig *rig = *state;
+	char path[600];
+	uint32_t crc;
+	char *bytes = malloc(LARGE_BYTES);
+	struct state_of look;
+	size_t len;
+
+	assert_non_null(bytes);
+	for (size_t i = 0; i < LARGE_BYTES; i++)
+		bytes[i] = (char)(i >> 12 ^ i);
+	crc = crc32c(0, bytes, LARGE_BYTES);
+	rig_write(rig, "d/large", bytes, LARGE_BYTES);
+	free(bytes);
+	assert_int_equal(rig_archive(rig, "d/large"), 0);
+	look = rig_look(rig, "d/large");
+	assert_int_equal(look.state, STATE_ARCHIVED);
+	assert_int_equal(look.row.object, ROW_OBJECT_PARTS);
+	assert_int_equal(look.row.crc32c, crc);
+	assert_int_equal(object_count(&look.row), 3);
+	assert_int_equal(rig_objects(rig), 3);
+
+	rig_path(rig, "d/large", path, sizeof(path));
+	assert_int_equal(chmod(path, 0600), 0);
+	assert_int_equal(rig_archive(rig, "d/large"), 1);
+	assert_int_equal(rig_objects(rig), 3);
+
+	/* a part that fails: what was written of the others is known */
+	rig_write(rig, "d/large", "x", 1);
+	rig_path(rig, "d/large", path, sizeof(path));
+	assert_int_equal(truncate(path, LARGE_BYTES), 0);
+	rig_faults(rig, "put error EIO key *.1");
+	assert_int_equal(rig_archive(rig, "d/large"), -EIO);
+	rig_check(rig);
+	rig_faults(rig, "");
+	assert_int_equal(rig_archive(rig, "d/large"), 0);
+	rig_check(rig);
+	rig_unlink(rig, "d/large");
+	bytes = rig_read(rig, "d/large", &len);
+	assert_int_equal(len, LARGE_BYTES);
+	assert_int_equal(bytes[0], 'x');
+	assert_int_equal(bytes[LARGE_BYTES - 1], 0);
+	free(bytes);
+}
+
+#define N_MANY 2000
+
+static void two_thousand(void **state)
+{
+	struct rig *rig = *state;
+	const char **names = calloc(N_MANY, sizeof(*names));
+	int *result = calloc(N_MANY, sizeof(*result));
+	char path[64];
+
+	for (unsigned i = 0; i < N_MANY; i++) {
+		snprintf(path, sizeof(path), "d/%u", i);
+		names[i] = strdup(path + 2);
+		rig_capture(rig, path, i);
+	}
+	rig_settle(rig, path);
+	assert_int_equal(rig_archive_names(rig, "d", names, N_MANY, result), 0);
+	for (unsigned i = 0; i < N_MANY; i++) {
+		assert_int_equal(result[i], 0);
+		free((char *)names[i]);
+	}
+	assert_int_equal(rig_objects(rig), N_MANY);
+	rig_check(rig);
+	free(names);
+	free(result);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(keys_that_cannot_be),
+		TEST(answer_lost_but_written),
+		TEST(store_errors),
+		TEST(some_files_fail),
+		TEST(catalogue_fails),
+		TEST(large_file_in_parts),
+		TEST(two_thousand),
+	};
+
+	return rig_run(tests, sizeof(tests) / sizeof(tests[0]));
+}
