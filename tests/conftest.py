@@ -36,6 +36,8 @@ DEADLINE = 300
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "deadline(seconds): how long the test may take")
+    # A runner may have started us with SIGINT ignored; then nothing could interrupt a hang.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: _thread.interrupt_main())
 
 
