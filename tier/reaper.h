@@ -54,7 +54,7 @@ struct reaper_status {
 	double archive_files_per_s, archive_bytes_per_s, release_files_per_s;  /* last minute */
 	uint64_t dirs_waiting;
 };
-/* Looks again at what changed since it was last looked at, so that the counts are true now. */
+/* Looks again, for up to 3 s, at what was touched since: the counts are true now. */
 int reaper_status(struct tier *t, struct reaper_status *ret);
 
 /* Directories that hold something unarchived and a file of this name: each(path).  For locate. */

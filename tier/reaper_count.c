@@ -3,8 +3,9 @@
  * What was done and how fast; what there is, for status; what is only local, for locate.
  *
  * Always true: status adds up what directories held when they were last looked at, and
- * looks again at those that were touched since, so that what it says is true now, but
- * for what the scan at start has not come to (scanning).
+ * looks again at those that were touched since, as long as it has time for that; so what it
+ * says is true now, but for what the scan at start has not come to (scanning), or on a large
+ * site as old as the directories' last looks, a minute.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -14,6 +15,8 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "tier/reaper_int.h"
+
+#define LOOK_BUDGET_MS 3000 /* for looking again before status answers */
 
 uint64_t reaper_first_number(struct tier *t)
 {
@@ -121,8 +124,11 @@ static void add_up(struct dir_counts *sum, const struct dir_counts *c)
 		sum->oldest_local_ns = c->oldest_local_ns;
 }
 
-/* While somebody works on it what it holds moves: then its mark stays, and it is counted for us alone. */
-static void count_dir(struct reaper *r, struct reap_dir *e, struct dir_counts *sum)
+/*
+ * What a directory holds now, if may_look and it was touched; else what it held then.  While
+ * somebody works on it that moves: then its mark stays, and it is counted for us alone.
+ */
+static void count_dir(struct reaper *r, struct reap_dir *e, bool may_look, struct dir_counts *sum)
 {
 	struct look l = { .r = r, .dir = e->node };
 	bool busy, changed;
@@ -132,8 +138,8 @@ static void count_dir(struct reaper *r, struct reap_dir *e, struct dir_counts *s
 	l.counts = e->counts;
 	l.future = e->future;
 	lock_drop(&r->lock);
-	changed = table_is_changed(r, e);
-	if (changed || busy) {
+	changed = may_look && table_is_changed(r, e);
+	if (changed || (may_look && busy)) {
 		l.counts = (struct dir_counts){ 0 };
 		if (!busy)
 			table_clear_changed(r, e);
@@ -151,6 +157,7 @@ static void count_dir(struct reaper *r, struct reap_dir *e, struct dir_counts *s
 int reaper_status(struct tier *t, struct reaper_status *ret)
 {
 	struct reaper *r = t->reaper;
+	int64_t until = clock_mono_ms() + LOOK_BUDGET_MS;
 	struct dir_counts sum = { 0 };
 	struct reap_dir **all;
 	size_t n;
@@ -160,7 +167,7 @@ int reaper_status(struct tier *t, struct reaper_status *ret)
 	if (result < 0)
 		return result;
 	for (size_t i = 0; i < n; i++)
-		count_dir(r, all[i], &sum);
+		count_dir(r, all[i], clock_mono_ms() < until, &sum);
 	unuse_all(r, all, n);
 
 	memset(ret, 0, sizeof(*ret));

@@ -13,9 +13,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -97,6 +99,31 @@ static void adopted_at_start(void **state)
 	rig_until(!rig_status(rig).scanning);
 	assert_int_equal(rig_status(rig).archived_files, 30);
 	assert_int_equal(rig_status(rig).archived_total, 0);
+	rig_free(rig);
+}
+
+/* In a mount namespace of our own: whatever becomes of us, nothing stays mounted. */
+static void mount_points_are_not_crossed(void **state)
+{
+	struct rig *rig;
+	char path[600];
+
+	(void)state;
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		skip();
+	rig = rig_idle("archive_after=1s,release_after=24h");
+	rig_capture(rig, "cam/a", 1);
+	rig_path(rig, "cam/other", path, sizeof(path));
+	assert_int_equal(mkdir(path, 0755), 0);
+	assert_int_equal(mount("none", path, "tmpfs", 0, NULL), 0);
+	rig_capture(rig, "cam/other/b", 2);
+	rig_start(rig);
+	rig_until(rig_state(rig, "cam/a") == STATE_ARCHIVED);
+	assert_false(rig_status(rig).scanning);
+	assert_int_equal(rig_status(rig).local_files, 0);
+	assert_int_equal(rig_state(rig, "cam/other/b"), STATE_LOCAL);
+	rig_close(rig);
+	assert_int_equal(umount(path), 0);
 	rig_free(rig);
 }
 
@@ -398,6 +425,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(by_age),
 		cmocka_unit_test(adopted_at_start),
+		cmocka_unit_test(mount_points_are_not_crossed),
 		cmocka_unit_test(rules_and_temporary_names),
 		cmocka_unit_test(outside_the_windows),
 		cmocka_unit_test(store_down_then_up),
