@@ -27,11 +27,11 @@
 
 #define IDLE_MS 1000
 #define WARN_MS 60000
-#define MISSING_TRIES 4
+#define MISSING_TRIES 3
 #define MISSING_AGAIN_MS 600000
 #define SCAN_PAGE 256
 
-static const int64_t missing_wait_ms[MISSING_TRIES] = { 1000, 5000, 30000, 300000 };
+static const int64_t missing_wait_ms[MISSING_TRIES] = { 1000, 5000, 30000 };
 
 struct notify {
 	struct tier *t; /* constant */
