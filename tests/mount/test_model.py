@@ -9,6 +9,7 @@ one after another, so only one at a time can be in doubt.
     EBB_SEED=N EBB_STEPS=N make check-pytest ARGS="-k model"    repeats or prolongs one
 """
 
+import errno
 import os
 import random
 
@@ -152,10 +153,15 @@ class History:
         try:
             act()
             self.files = after
-        except (OSError, AssertionError):
-            if self.m.running():
+        except (OSError, AssertionError) as err:
+            if not self.died(err):
                 raise
             self.killed(after)
+
+    def died(self, err):
+        """Is this error the daemon's death?  The connection breaks a moment before it is gone."""
+        return getattr(err, "errno", None) in (errno.ECONNABORTED, errno.ENOTCONN) or \
+            not self.m.running()
 
     def killed(self, after):
         """The daemon died in the middle: before and after are both right, nothing else is."""
@@ -206,8 +212,8 @@ class History:
         """The mount is looked at as a whole; a failpoint may fire meanwhile."""
         try:
             found = promises.tree_of(self.m)
-        except OSError:
-            if self.m.running():
+        except OSError as err:
+            if not self.died(err):
                 raise
             self.killed(dict(self.files))
             return
