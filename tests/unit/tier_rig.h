@@ -98,10 +98,10 @@ int rig_run(const struct CMUnitTest *tests, size_t n);
 /* Poll a condition, 30 s at most. */
 #define rig_until(cond)                                             \
 	do {                                                        \
-		int64_t deadline_ = clock_mono_ms() + 30000;        \
+		int64_t deadline_ = clock_mono_ms() + 90000;        \
 		while (!(cond)) {                                   \
 			if (clock_mono_ms() > deadline_)            \
-				fail_msg("not in 30 s: %s", #cond); \
+				fail_msg("not in 90 s: %s", #cond); \
 			rig_pause();                                \
 		}                                                   \
 	} while (0)
