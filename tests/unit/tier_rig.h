@@ -95,7 +95,7 @@ struct CMUnitTest;
 /* A group of tests that need root; where we are not it they count as skipped. */
 int rig_run(const struct CMUnitTest *tests, size_t n);
 
-/* Poll a condition, 30 s at most. */
+/* Poll a condition, 90 s at most: the longest back-off is a minute. */
 #define rig_until(cond)                                             \
 	do {                                                        \
 		int64_t deadline_ = clock_mono_ms() + 90000;        \
