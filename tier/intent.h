@@ -33,10 +33,7 @@ char *intent_remove_payload(const struct intent_name *n);
 /* How to undo the rows: what tier/ns_rename.c committed. */
 struct intent_rows {
 	dirid_t dir, new_dir;
-	const char *name, *new_name; /* borrowed */
-	bool moved;		     /* a file row went from (dir, name) to (new_dir, new_name) */
-	bool swapped;		     /* exchanged */
-	int64_t trash;		     /* the replaced row, 0 none */
+	bool moved; /* a file row went from dir to new_dir, under the names of from and to */
 };
 char *intent_rename_payload(const struct intent_name *from, const struct intent_name *to,
 			    unsigned flags, const struct intent_rows *rows);

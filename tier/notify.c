@@ -42,8 +42,6 @@ struct notify {
 	struct cond moved; /* waiters */
 	bool kicked;	   /* protected by lock */
 	bool stop;	   /* protected by lock */
-	int last;	   /* protected by lock: the last round's result */
-	uint64_t rounds;   /* protected by lock */
 	_Atomic long long warned_ms;
 	int64_t parked_scan_ms; /* the thread's: when parked ones are looked at next */
 };
@@ -355,8 +353,6 @@ static bool rest(struct notify *n, int r)
 	if (r < 0)
 		complain(n, r);
 	lock_take(&n->lock);
-	n->last = r;
-	n->rounds++;
 	cond_broadcast(&n->moved);
 	if (r != 1) {
 		until = clock_mono_ms() + (r < 0 ? sink_backoff_ms(n->t->sink) : IDLE_MS);

@@ -288,10 +288,7 @@ static char *make_payload(struct moving *m)
 	struct intent_rows rows = {
 		.dir = a->dirid,
 		.new_dir = b->dirid,
-		.name = a->name,
-		.new_name = b->name,
 		.moved = a->look.has_row && !a->look.is_dir && !(m->flags & RENAME_EXCHANGE),
-		.swapped = m->flags & RENAME_EXCHANGE,
 	};
 
 	return intent_rename_payload(&from, &to, m->flags, &rows);

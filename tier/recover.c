@@ -110,10 +110,9 @@ static int rows_back_run(struct tx *tx, void *arg)
 	return r == -ENOENT || r == -EEXIST ? 0 : r;
 }
 
-static int rename_now(struct tier *t, int fd, const struct intent_place *from, int td,
+static int rename_now(int fd, const struct intent_place *from, int td,
 		      const struct intent_place *to, unsigned flags)
 {
-	(void)t;
 	if (!from->there && (flags & RENAME_EXCHANGE))
 		return renameat2(td, to->name, fd, from->name, RENAME_NOREPLACE) < 0 ? -errno : 0;
 	if (!from->there)
@@ -150,7 +149,7 @@ static int recover_rename(struct tier *t, struct json_object *o)
 	bool as_before = (from.there ? f == NOW_SAME : f == NOW_GONE) &&
 			 (to.there ? g == NOW_SAME : g == NOW_GONE);
 	if (as_before && td >= 0) {
-		r = rename_now(t, fd, &from, td, &to, (unsigned)intent_int(o, "flags"));
+		r = rename_now(fd, &from, td, &to, (unsigned)intent_int(o, "flags"));
 		if (r == 0 && ((fd >= 0 && fsync(fd) < 0) || fsync(td) < 0))
 			r = -errno;
 		return r;
