@@ -127,10 +127,11 @@ int tx_path_id(struct tx *tx, const char *path, int64_t *ret);
 /*
  * file row -> trash row, with path (bytes) for people; deletes the file row.
  * due_ns is absolute.  A trash row's file.txn is the transaction that put it
- * there: a drop waits until that one is journalled.
+ * there: a drop waits until that one is journalled.  *ret_id (may be NULL): the
+ * trash row.
  */
 int tx_trash_file(struct tx *tx, const struct file_row *row, const char *path,
-		  enum trash_reason reason, int64_t due_ns);
+		  enum trash_reason reason, int64_t due_ns, int64_t *ret_id);
 int tx_trash_put(struct tx *tx, struct trash_row *row);		    /* id is written back */
 int tx_trash_get(struct tx *tx, int64_t id, struct trash_row *ret); /* free with trash_row_fini */
 int tx_trash_delete(struct tx *tx, int64_t id);

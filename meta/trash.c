@@ -65,7 +65,7 @@ int tx_trash_put(struct tx *tx, struct trash_row *row)
 }
 
 int tx_trash_file(struct tx *tx, const struct file_row *row, const char *path,
-		  enum trash_reason reason, int64_t due_ns)
+		  enum trash_reason reason, int64_t due_ns, int64_t *ret_id)
 {
 	struct trash_row trash = {
 		.path = (char *)path, /* only bound */
@@ -76,7 +76,11 @@ int tx_trash_file(struct tx *tx, const struct file_row *row, const char *path,
 	};
 	int r = tx_file_delete(tx, row->dir, row->name);
 
-	return r < 0 ? r : tx_trash_put(tx, &trash);
+	if (r == 0)
+		r = tx_trash_put(tx, &trash);
+	if (r == 0 && ret_id)
+		*ret_id = trash.id;
+	return r;
 }
 
 int tx_trash_get(struct tx *tx, int64_t id, struct trash_row *ret)

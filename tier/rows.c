@@ -69,30 +69,12 @@ int rows_to_trash(struct tier *t, struct tx *tx, const struct file_row *row, con
 {
 	int64_t grace_ms = reason == TRASH_UNSEEN ? t->conf->trash_grace_unseen
 						  : t->conf->trash_grace;
-	struct trash_row trash = {
-		.path = (char *)path,
-		.file = *row,
-		.reason = reason,
-		.removed_ns = clock_real_ns(),
-	};
 	int r;
 
-	trash.due_ns = trash.removed_ns + grace_ms * 1000000;
-	trash.file.txn = tx_id(tx); /* what has to be journalled before it is dropped */
-	r = tx_trash_put(tx, &trash);
-	if (r < 0)
-		return r;
-	r = tx_file_delete(tx, row->dir, row->name);
-	if (r < 0)
-		return r;
-	if (row->told && event) {
+	r = tx_trash_file(tx, row, path, reason, clock_real_ns() + grace_ms * 1000000, ret_id);
+	if (r == 0 && row->told && event)
 		r = rows_event(t, tx, row, path, event);
-		if (r < 0)
-			return r;
-	}
-	if (ret_id)
-		*ret_id = trash.id;
-	return 0;
+	return r;
 }
 
 int rows_from_trash(struct tier *t, struct tx *tx, int64_t trash_id)

@@ -31,7 +31,8 @@ struct discard {
 	struct file_row row;
 	const char *path;
 	int64_t due_ns;
-	int64_t txn;
+	int64_t txn; /* out */
+	int64_t id;  /* out */
 };
 
 static int run_trash_file(struct tx *tx, void *arg)
@@ -39,7 +40,7 @@ static int run_trash_file(struct tx *tx, void *arg)
 	struct discard *d = arg;
 
 	d->txn = tx_id(tx);
-	return tx_trash_file(tx, &d->row, d->path, TRASH_REPLACED, d->due_ns);
+	return tx_trash_file(tx, &d->row, d->path, TRASH_REPLACED, d->due_ns, &d->id);
 }
 
 static int run_trash_delete(struct tx *tx, void *arg)
@@ -96,6 +97,7 @@ static void t_trash(void **state)
 	fixture_reopen(f);
 
 	assert_int_equal(cat_trash_after(f->c, 0, 0, rows, 8), 4);
+	assert_int_equal(rows[2].id, d.id);
 	assert_same_file(&rows[2].file, &d.row);
 	assert_true(rows[2].file.txn > 0 && rows[2].file.txn < d.txn);
 	assert_string_equal(rows[2].path, "x/a");

@@ -155,7 +155,7 @@ static int change_trash(struct tx *tx, struct world *w)
 	if (rnd(w, 2) && tx_file_get(tx, a_dir(w), a_name(w, name), &row) == 0) {
 		w->n_trash++;
 		return tx_trash_file(tx, &row, rnd(w, 2) ? "some/path" : NULL, TRASH_REMOVED,
-				     rnd(w, 100));
+				     rnd(w, 100), NULL);
 	}
 	if (tx_trash_get(tx, id, &trash) < 0)
 		return 0;
