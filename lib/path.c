@@ -14,6 +14,8 @@
 #include <limits.h>
 #include <linux/openat2.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -99,6 +101,40 @@ bool path_is_name(const char *name)
 	if (len == 0 || len > NAME_MAX || strchr(name, '/'))
 		return false;
 	return strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
+const char *path_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+char *path_dir(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return strndup(path, slash ? (size_t)(slash - path) : 0);
+}
+
+int path_real_parent(const char *path, char **ret)
+{
+	AUTO_FREE char *given = path_dir(path), *dir = NULL;
+	const char *name = path_name(path);
+	char *full;
+
+	if (!given)
+		return -ENOMEM;
+	if (given[0] == '\0') /* no slash, or only the root's */
+		dir = realpath(name == path ? "." : "/", NULL);
+	else
+		dir = realpath(given, NULL);
+	if (!dir)
+		return -errno;
+	if (asprintf(&full, "%s/%s", strcmp(dir, "/") == 0 ? "" : dir, name) < 0)
+		return -ENOMEM;
+	*ret = full;
+	return 0;
 }
 
 bool path_is_inside(const char *a, const char *b)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Opening names beneath a directory: no symlink followed, nothing outside reached. */
+/*
+ * Paths as text, and opening names beneath a directory: no symlink followed, nothing
+ * outside reached.
+ */
 #ifndef EBB_LIB_PATH_H
 #define EBB_LIB_PATH_H
 
@@ -24,6 +27,17 @@ int path_mkdirs(int dirfd, const char *rel, mode_t mode);
 
 /* A component: not empty, not . or .., no slash, at most 255 bytes. */
 bool path_is_name(const char *name);
+
+/* What stands behind the last slash, or all of path; lies in path.  "" for "a/". */
+const char *path_name(const char *path);
+/* What stands before the last slash, "" where there is none; heap.  NULL without memory. */
+char *path_dir(const char *path);
+
+/*
+ * As realpath(3), but the last component need not be there and stays as it is written.
+ * Heap, absolute.  0 or -errno of resolving its directory (-ENOENT, -EACCES, ...), -ENOMEM.
+ */
+int path_real_parent(const char *path, char **ret);
 
 /* Is the absolute, resolved path a the same as b or inside it? */
 bool path_is_inside(const char *a, const char *b);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/path.h"
 
 int place_refuse(const struct place *p, int r, const char *why)
 {
@@ -26,36 +27,20 @@ int place_refuse_errno(const struct place *p, int r)
 	return place_refuse(p, r, strerror(-r));
 }
 
-static int join(const char *dir, const char *name, char **ret)
-{
-	return asprintf(ret, "%s/%s", strcmp(dir, "/") == 0 ? "" : dir, name) < 0 ? -ENOMEM : 0;
-}
-
 /* Absolute, symlinks followed: a daemon changes its directory, and the lock must be found. */
 static int resolve(const struct place *p, enum place_how how, char **ret)
 {
-	AUTO_FREE char *dir = NULL, *copy = NULL;
-	char *slash;
+	int r;
 
 	*ret = realpath(p->given, NULL);
 	if (*ret)
 		return 0;
 	if (errno != ENOENT || how == PLACE_EXISTING)
 		return place_refuse_errno(p, -errno);
-	copy = strdup(p->given);
-	if (!copy)
-		return place_refuse_errno(p, -ENOMEM);
-	slash = strrchr(copy, '/');
-	if (slash)
-		*slash = '\0';
-	dir = realpath(!slash ? "." : slash == copy ? "/" : copy, NULL);
-	if (!dir && errno == ENOENT)
-		return place_refuse(p, -ENOENT, "its directory does not exist; make it first");
-	if (!dir)
-		return place_refuse_errno(p, -errno);
-	if (join(dir, slash ? slash + 1 : copy, ret) < 0)
-		return place_refuse_errno(p, -ENOMEM);
-	return 0;
+	r = path_real_parent(p->given, ret);
+	if (r == -ENOENT)
+		return place_refuse(p, r, "its directory does not exist; make it first");
+	return r < 0 ? place_refuse_errno(p, r) : 0;
 }
 
 static int take_lock(const struct place *p, const char *file, int *ret)

@@ -23,6 +23,7 @@
 #include "lib/clock.h"
 #include "lib/failpoint.h"
 #include "lib/lock.h"
+#include "lib/path.h"
 #include "tier/tier_int.h"
 
 #define IDLE_MS 1000
@@ -75,8 +76,7 @@ struct batch {
 static int resolve_gone(struct tier *t, const struct event_row *ev, struct sink_item *item,
 			char **path, char **url)
 {
-	const char *slash = strrchr(ev->path, '/');
-	AUTO_FREE char *dir_path = strndup(ev->path, slash ? (size_t)(slash - ev->path) : 0);
+	AUTO_FREE char *dir_path = path_dir(ev->path);
 	struct state_of look;
 	struct node *dir;
 	int r;
@@ -85,7 +85,7 @@ static int resolve_gone(struct tier *t, const struct event_row *ev, struct sink_
 		return -ENOMEM;
 	r = node_walk(t->tree, dir_path, true, &dir);
 	if (r == 0) {
-		r = state_look(t, dir, slash ? slash + 1 : ev->path, &look);
+		r = state_look(t, dir, path_name(ev->path), &look);
 		node_put(t->tree, dir);
 	}
 	if (r == -ENOENT || r == -ENOTDIR)
@@ -139,7 +139,6 @@ static int resolve(struct batch *b, size_t i)
 	const struct event_row *ev = &b->ev[i];
 	struct sink_item *item = &b->item[i];
 	char **path = &b->text[2 * i], **url = &b->text[2 * i + 1];
-	const char *slash;
 	int r;
 
 	if (ev->kind == EVENT_ARCHIVED)
@@ -148,8 +147,7 @@ static int resolve(struct batch *b, size_t i)
 		r = resolve_gone(b->t, ev, item, path, url);
 	if (r < 0 || !item->path)
 		return r;
-	slash = strrchr(item->path, '/');
-	item->name = slash ? slash + 1 : item->path;
+	item->name = path_name(item->path);
 	item->url = *url;
 	item->verdict = SINK_RETRY;
 	return 0;

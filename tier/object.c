@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "lib/cleanup.h"
+#include "lib/path.h"
 #include "lib/text.h"
 #include "tier/tier_int.h"
 
@@ -92,8 +93,7 @@ static const char *url_part(const char *key, void *arg)
 
 static int fill(struct tier *t, const char *tmpl, const char *path, const char *object, char **ret)
 {
-	const char *slash = strrchr(path, '/');
-	const char *name = slash ? slash + 1 : path;
+	const char *name = path_name(path);
 	struct url_parts p = {
 		.path = text_url_encode(path, strlen(path)),
 		.name = text_url_encode(name, strlen(name)),

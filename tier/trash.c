@@ -16,6 +16,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"
+#include "lib/path.h"
 #include "tier/tier_int.h"
 
 #define PAGE_ROWS 64
@@ -103,14 +104,13 @@ static int load(struct back *b, int64_t id)
 
 static int find_dir(struct back *b)
 {
-	const char *slash = strrchr(b->row.path, '/');
-	AUTO_FREE char *dir_path = strndup(b->row.path, slash ? (size_t)(slash - b->row.path) : 0);
+	AUTO_FREE char *dir_path = path_dir(b->row.path);
 	struct state_of look;
 	int r;
 
 	if (!dir_path)
 		return refuse(b, -ENOMEM, "out of memory");
-	b->name = slash ? slash + 1 : b->row.path;
+	b->name = path_name(b->row.path);
 	r = node_walk(b->t->tree, dir_path, true, &b->dir);
 	if (r == 0)
 		r = state_look_node(b->t, b->dir, &look);

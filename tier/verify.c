@@ -19,6 +19,7 @@
 #include "lib/cleanup.h"
 #include "lib/crc.h"
 #include "lib/lock.h"
+#include "lib/path.h"
 #include "tier/tier_int.h"
 
 #define N_CHECKS 16
@@ -326,8 +327,7 @@ static int walk(struct verify *v)
 
 static int start_path(struct verify *v, const char *path)
 {
-	const char *slash = strrchr(path, '/');
-	AUTO_FREE char *dir_path = strndup(path, slash ? (size_t)(slash - path) : 0);
+	AUTO_FREE char *dir_path = path_dir(path);
 	struct tree *tree = v->t->tree;
 	struct state_of look;
 	struct node *dir;
@@ -339,7 +339,7 @@ static int start_path(struct verify *v, const char *path)
 		return add_dir(v, ROW_ROOT_DIR, "");
 	r = node_walk(tree, dir_path, true, &dir);
 	if (r == 0) {
-		r = state_look(v->t, dir, slash ? slash + 1 : path, &look);
+		r = state_look(v->t, dir, path_name(path), &look);
 		node_put(tree, dir);
 	}
 	if (r == -ENOENT || r == -ENOTDIR || r == -EISDIR || r == -EINVAL ||

@@ -115,9 +115,9 @@ static int read_mounts(struct mounts *ret)
 static char *resolve(const char *path)
 {
 	AUTO_FREE char *copy = strdup(path);
-	AUTO_FREE char *parent = NULL;
 	const char *name;
-	char *slash, *full;
+	char *full;
+	int r;
 
 	if (!copy || !path[0]) {
 		errno = copy ? ENOENT : ENOMEM;
@@ -125,17 +125,12 @@ static char *resolve(const char *path)
 	}
 	for (size_t n = strlen(copy); n > 1 && copy[n - 1] == '/'; n--)
 		copy[n - 1] = '\0';
-	slash = strrchr(copy, '/');
-	name = slash ? slash + 1 : copy;
+	name = path_name(copy);
 	if (!name[0] || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
 		return realpath(copy, NULL);
-	if (slash)
-		*slash = '\0';
-	parent = realpath(!slash ? "." : slash == copy ? "/" : copy, NULL);
-	if (!parent)
-		return NULL;
-	if (asprintf(&full, "%s/%s", strcmp(parent, "/") ? parent : "", name) < 0) {
-		errno = ENOMEM;
+	r = path_real_parent(copy, &full);
+	if (r < 0) {
+		errno = -r;
 		return NULL;
 	}
 	return full;
@@ -236,7 +231,7 @@ static bool is_inside(const struct ctl_mount *m, const char *full)
 		return false;
 	if (strcmp(full, m->path) == 0)
 		return true;
-	parent = strndup(full, (size_t)(strrchr(full, '/') - full));
+	parent = path_dir(full);
 	return parent && stat(parent[0] ? parent : "/", &st) == 0 && st.st_dev == m->dev;
 }
 

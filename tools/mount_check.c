@@ -112,20 +112,13 @@ static int resolve_cache(const char *given, char *resolved, char *err, size_t si
 /* A file that need not be there yet, in a directory that must. */
 static int resolve_meta(const char *given, char *resolved, char *err, size_t size)
 {
-	AUTO_FREE char *copy = strdup(given);
-	char *slash = copy ? strrchr(copy, '/') : NULL;
-	const char *name = slash ? slash + 1 : given;
-	char dir[PATH_MAX];
+	AUTO_FREE char *full = NULL;
+	int r = path_real_parent(given, &full);
 
-	if (!copy)
-		return REFUSE(ENOMEM, "out of memory");
-	if (slash)
-		*slash = '\0';
-	if (!realpath(!slash ? "." : slash == copy ? "/" : copy, dir))
-		return REFUSE(errno, "cannot use catalogue '%s': its directory: %s", given,
-			      strerror(errno));
-	if (!*name ||
-	    snprintf(resolved, PATH_MAX, "%s/%s", strcmp(dir, "/") ? dir : "", name) >= PATH_MAX)
+	if (r < 0)
+		return REFUSE(-r, "cannot use catalogue '%s': its directory: %s", given,
+			      strerror(-r));
+	if (!*path_name(given) || snprintf(resolved, PATH_MAX, "%s", full) >= PATH_MAX)
 		return REFUSE(EINVAL, "cannot use catalogue '%s': it must be a file", given);
 	return 0;
 }

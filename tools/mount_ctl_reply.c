@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "lib/cleanup.h"
+#include "lib/path.h"
 #include "tier/state.h"
 #include "tools/mount_ctl_int.h"
 
@@ -192,20 +194,17 @@ void ctl_paths_fini(struct ctl_paths *p)
 
 int ctl_look(struct tier *t, const char *path, struct state_of *ret)
 {
-	const char *slash = strrchr(path, '/');
-	const char *name = slash ? slash + 1 : path;
+	AUTO_FREE char *dir_path = path_dir(path);
+	const char *name = path_name(path);
 	struct tree *tree = tier_tree(t);
 	struct node *dir, *node;
-	char *dir_path;
 	int r;
 
-	if (!path[0])
-		return state_look_node(t, tree_root(tree), ret);
-	dir_path = strndup(path, slash ? (size_t)(slash - path) : 0);
 	if (!dir_path)
 		return -ENOMEM;
+	if (!path[0])
+		return state_look_node(t, tree_root(tree), ret);
 	r = node_walk(tree, dir_path, true, &dir);
-	free(dir_path);
 	if (r < 0)
 		return r;
 	r = state_look(t, dir, name, ret);

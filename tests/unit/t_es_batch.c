@@ -6,18 +6,17 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <cmocka.h>
 
 #include "backend/es_batch.h"
+#include "lib/path.h"
 
 static void check_key(const char *tmpl, const char *path, const char *want)
 {
-	const char *slash = strrchr(path, '/');
 	char *key = NULL;
 
-	assert_int_equal(es_key_fill(tmpl, path, slash ? slash + 1 : path, &key), 0);
+	assert_int_equal(es_key_fill(tmpl, path, path_name(path), &key), 0);
 	assert_string_equal(key, want);
 	free(key);
 }
@@ -42,10 +41,8 @@ static const struct es_rule by_id = { .match = "*.jpg", .key = "{name}", .key_ma
 
 static struct sink_item item(const char *path)
 {
-	const char *slash = strrchr(path, '/');
-
 	return (struct sink_item){
-		.path = path, .name = slash ? slash + 1 : path, .url = "u", .verdict = SINK_RETRY
+		.path = path, .name = path_name(path), .url = "u", .verdict = SINK_RETRY
 	};
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Nothing outside the directory is reached, by no spelling and through no
- * symlink; what is inside opens as open(2) would.
+ * symlink; what is inside opens as open(2) would.  Paths are cut at the last slash.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -221,6 +221,57 @@ static void test_names(void **state)
 	assert_false(path_is_name(name));
 }
 
+static void test_split(void **state)
+{
+	static const struct {
+		const char *path, *dir, *name;
+	} splits[] = {
+		{ "a/b/c", "a/b", "c" }, { "a", "", "a" },	{ "/a", "", "a" }, { "", "", "" },
+		{ "a//b", "a/", "b" },	 { "a/b/", "a/b", "" }, { "/", "", "" },
+	};
+
+	for (size_t i = 0; i < sizeof(splits) / sizeof(splits[0]); i++) {
+		char *dir = path_dir(splits[i].path);
+
+		assert_string_equal(dir, splits[i].dir);
+		assert_string_equal(path_name(splits[i].path), splits[i].name);
+		free(dir);
+	}
+}
+
+static void assert_real_parent(const char *path, const char *dir, const char *name)
+{
+	char want[PATH_MAX], *got;
+
+	assert_int_equal(path_real_parent(path, &got), 0);
+	snprintf(want, sizeof(want), "%s/%s", dir, name);
+	assert_string_equal(got, want);
+	free(got);
+}
+
+static void test_real_parent(void **state)
+{
+	struct tree *t = *state;
+	char path[128], b[128], *got, *cwd = realpath(".", NULL);
+
+	snprintf(b, sizeof(b), "%s/root/a/b", t->top);
+	snprintf(path, sizeof(path), "%s/root/a/self/b/file", t->top);
+	assert_real_parent(path, b, "file");
+	snprintf(path, sizeof(path), "%s/root/a/self/b/none", t->top);
+	assert_real_parent(path, b, "none");
+	snprintf(b, sizeof(b), "%s/root/a", t->top);
+	snprintf(path, sizeof(path), "%s/root/a/link", t->top);
+	assert_real_parent(path, b, "link"); /* not followed itself */
+	assert_real_parent("none", cwd, "none");
+	assert_real_parent("/none", "", "none");
+	assert_real_parent("/", "", "");
+	snprintf(path, sizeof(path), "%s/none/x", t->top);
+	assert_int_equal(path_real_parent(path, &got), -ENOENT);
+	snprintf(path, sizeof(path), "%s/secret/x/y", t->top);
+	assert_int_equal(path_real_parent(path, &got), -ENOTDIR);
+	free(cwd);
+}
+
 static void test_inside(void **state)
 {
 	assert_true(path_is_inside("/a/b", "/a/b"));
@@ -285,6 +336,8 @@ int main(void)
 		cmocka_unit_test(test_refuses_symlinks),
 		cmocka_unit_test(test_mkdirs),
 		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_split),
+		cmocka_unit_test(test_real_parent),
 		cmocka_unit_test(test_inside),
 		cmocka_unit_test(test_full_reads_and_writes),
 		cmocka_unit_test(test_write_past_a_limit),

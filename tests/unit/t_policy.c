@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "lib/path.h"
 #include "tier/policy.h"
 
 struct fixture {
@@ -53,10 +54,9 @@ static void make(struct fixture *f)
 
 static struct policy_says ask(struct fixture *f, const char *path, uint64_t size)
 {
-	const char *slash = strrchr(path, '/');
 	struct policy_says says;
 
-	policy_ask(f->policy, path, slash ? slash + 1 : path, size, &says);
+	policy_ask(f->policy, path, path_name(path), size, &says);
 	return says;
 }
 

@@ -147,15 +147,10 @@ void rig_path(struct rig *rig, const char *path, char *ret, size_t size)
 
 static void make_parents(struct rig *rig, const char *path)
 {
-	char dir[1024];
-	char *slash;
+	AUTO_FREE char *dir = path_dir(path);
 	int fd;
 
-	snprintf(dir, sizeof(dir), "%s", path);
-	slash = strrchr(dir, '/');
-	if (!slash)
-		return;
-	*slash = '\0';
+	assert_non_null(dir);
 	fd = open(rig->conf.cache, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_int_equal(path_mkdirs(fd, dir, 0755), 0);
 	close(fd);
@@ -240,11 +235,10 @@ struct node *rig_dir(struct rig *rig, const char *path)
 /* Its directory, counted, and its name. */
 static struct node *parent_of(struct rig *rig, const char *path, const char **ret_name)
 {
-	const char *slash = strrchr(path, '/');
-	char dir[1024];
+	AUTO_FREE char *dir = path_dir(path);
 
-	snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - path) : 0, path);
-	*ret_name = slash ? slash + 1 : path;
+	assert_non_null(dir);
+	*ret_name = path_name(path);
 	return rig_dir(rig, dir);
 }
 
@@ -338,12 +332,11 @@ int rig_archive_names(struct rig *rig, const char *dir, const char *const *names
 
 int rig_archive(struct rig *rig, const char *path)
 {
-	const char *name = strrchr(path, '/');
-	char dir[1024];
+	AUTO_FREE char *dir = path_dir(path);
+	const char *name = path_name(path);
 	int result = -EIO, r;
 
-	name = name ? name + 1 : path;
-	snprintf(dir, sizeof(dir), "%.*s", name > path ? (int)(name - path - 1) : 0, path);
+	assert_non_null(dir);
 	rig_settle(rig, path);
 	r = rig_archive_names(rig, dir, &name, 1, &result);
 	return r < 0 ? r : result;
