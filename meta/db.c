@@ -273,6 +273,27 @@ int query_status(struct query *q)
 	return q->status;
 }
 
+int query_rows(struct query *q, void *rows, size_t row_bytes, int max,
+	       int (*load)(struct query *q, void *ret), void (*fini)(void *row))
+{
+	char *end = rows;
+	int r, n = 0;
+
+	while (n < max && (r = query_next(q)) != 0) {
+		if (r > 0)
+			r = load(q, end);
+		if (r < 0)
+			goto undo;
+		end += row_bytes;
+		n++;
+	}
+	return n;
+undo:
+	for (; fini && n > 0; n--)
+		fini(end -= row_bytes);
+	return r;
+}
+
 int64_t query_int(struct query *q)
 {
 	return sqlite3_column_int64(q->stmt, q->column++);

@@ -87,6 +87,12 @@ int query_next(struct query *q); /* 1: a row; 0: no more; or an error */
 int query_one(struct query *q);	 /* 0: a row; -ENOENT: none; or an error */
 int query_run(struct query *q);	 /* to its end; 0 or an error */
 int query_status(struct query *q);
+/*
+ * Up to max rows into rows, an array of row_bytes each.  load reads one and leaves nothing
+ * to free when it fails.  How many; or an error, and fini (may be NULL) has freed the others.
+ */
+int query_rows(struct query *q, void *rows, size_t row_bytes, int max,
+	       int (*load)(struct query *q, void *ret), void (*fini)(void *row));
 
 int64_t query_int(struct query *q);
 int64_t query_int_or(struct query *q, int64_t same);		     /* same when it is NULL */

@@ -33,21 +33,23 @@ static void bind_dir(struct query *q, const struct dir_row *row)
 	query_bind_int(q, row->c_ctime_ns);
 }
 
-static int load_dir(struct query *q, struct dir_row *ret)
+static int load_dir(struct query *q, void *ret)
 {
-	ret->id = query_int_within(q, 1, INT64_MAX);
-	ret->parent = query_int_within(q, 0, INT64_MAX);
-	query_name(q, ret->name);
-	ret->ino = (uint64_t)query_int(q);
-	ret->attr.mode = (mode_t)query_int_within(q, 0, UINT32_MAX);
-	ret->attr.uid = (uid_t)query_int_within(q, 0, UINT32_MAX);
-	ret->attr.gid = (gid_t)query_int_within(q, 0, UINT32_MAX);
-	ret->attr.size = 0;
-	ret->attr.atime_ns = query_int(q);
-	ret->attr.mtime_ns = query_int(q);
-	ret->attr.ctime_ns = query_int(q);
-	ret->c_mtime_ns = query_int(q);
-	ret->c_ctime_ns = query_int(q);
+	struct dir_row *row = ret;
+
+	row->id = query_int_within(q, 1, INT64_MAX);
+	row->parent = query_int_within(q, 0, INT64_MAX);
+	query_name(q, row->name);
+	row->ino = (uint64_t)query_int(q);
+	row->attr.mode = (mode_t)query_int_within(q, 0, UINT32_MAX);
+	row->attr.uid = (uid_t)query_int_within(q, 0, UINT32_MAX);
+	row->attr.gid = (gid_t)query_int_within(q, 0, UINT32_MAX);
+	row->attr.size = 0;
+	row->attr.atime_ns = query_int(q);
+	row->attr.mtime_ns = query_int(q);
+	row->attr.ctime_ns = query_int(q);
+	row->c_mtime_ns = query_int(q);
+	row->c_ctime_ns = query_int(q);
 	return query_status(q);
 }
 
@@ -316,7 +318,7 @@ int cat_dirs_after(struct catalogue *c, dirid_t parent, const char *after, struc
 {
 	AUTO_QUERY struct query q = { 0 };
 	struct db *db;
-	int n = 0, r = reader_get(c, &db);
+	int r = reader_get(c, &db);
 
 	if (r < 0)
 		return r;
@@ -324,14 +326,7 @@ int cat_dirs_after(struct catalogue *c, dirid_t parent, const char *after, struc
 	query_bind_int(&q, parent);
 	query_bind_str(&q, after);
 	query_bind_int(&q, max);
-	while (n < max && (r = query_next(&q)) != 0) {
-		if (r > 0)
-			r = load_dir(&q, &rows[n]);
-		if (r < 0)
-			return r;
-		n++;
-	}
-	return n;
+	return query_rows(&q, rows, sizeof(*rows), max, load_dir, NULL);
 }
 
 /* Puts "name" or "name/" before what text holds; text is replaced. */

@@ -251,18 +251,9 @@ int cat_file_get(struct catalogue *c, dirid_t dir, const char *name, struct file
 	return r < 0 ? r : file_get(db, dir, name, ret);
 }
 
-static int load_files(struct query *q, struct file_row *rows, int max)
+static int load_file(struct query *q, void *ret)
 {
-	int r, n = 0;
-
-	while (n < max && (r = query_next(q)) != 0) {
-		if (r > 0)
-			r = file_load(q, &rows[n]);
-		if (r < 0)
-			return r;
-		n++;
-	}
-	return n;
+	return file_load(q, ret);
 }
 
 int cat_files_after(struct catalogue *c, dirid_t dir, const char *after, struct file_row *rows,
@@ -278,7 +269,7 @@ int cat_files_after(struct catalogue *c, dirid_t dir, const char *after, struct 
 	query_bind_int(&q, dir);
 	query_bind_str(&q, after);
 	query_bind_int(&q, max);
-	return load_files(&q, rows, max);
+	return query_rows(&q, rows, sizeof(*rows), max, load_file, NULL);
 }
 
 int cat_find_name(struct catalogue *c, const char *name, struct file_row *rows, int max)
@@ -292,5 +283,5 @@ int cat_find_name(struct catalogue *c, const char *name, struct file_row *rows, 
 	query_init(&q, db, SQL_FILE_NAMED);
 	query_bind_str(&q, name);
 	query_bind_int(&q, max);
-	return load_files(&q, rows, max);
+	return query_rows(&q, rows, sizeof(*rows), max, load_file, NULL);
 }

@@ -45,7 +45,7 @@ int tx_intent_delete(struct tx *tx, int64_t id)
 	return db_changes(tx->db) == 1 ? 0 : -ENOENT;
 }
 
-static int load_intent(struct query *q, struct intent_row *ret)
+static int load_intent(struct query *q, void *ret)
 {
 	struct intent_row row;
 	int r;
@@ -57,26 +57,13 @@ static int load_intent(struct query *q, struct intent_row *ret)
 	if (r < 0)
 		intent_row_fini(&row);
 	else
-		*ret = row;
+		*(struct intent_row *)ret = row;
 	return r;
 }
 
-static int load_rows(struct query *q, struct intent_row *rows, int max)
+static void fini_intent(void *row)
 {
-	int r, n = 0;
-
-	while (n < max && (r = query_next(q)) != 0) {
-		if (r > 0)
-			r = load_intent(q, &rows[n]);
-		if (r < 0)
-			goto undo;
-		n++;
-	}
-	return n;
-undo:
-	while (n > 0)
-		intent_row_fini(&rows[--n]);
-	return r;
+	intent_row_fini(row);
 }
 
 int cat_intents(struct catalogue *c, int64_t after, struct intent_row *rows, int max)
@@ -90,7 +77,7 @@ int cat_intents(struct catalogue *c, int64_t after, struct intent_row *rows, int
 	query_init(&q, db, SQL_INTENT_AFTER);
 	query_bind_int(&q, after);
 	query_bind_int(&q, max);
-	return load_rows(&q, rows, max);
+	return query_rows(&q, rows, sizeof(*rows), max, load_intent, fini_intent);
 }
 
 int tx_set_volume(struct tx *tx, const struct uid128 *volume)

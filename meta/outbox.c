@@ -22,7 +22,7 @@ void event_row_fini(struct event_row *row)
 	row->error = NULL;
 }
 
-static int load_event(struct query *q, struct event_row *ret)
+static int load_event(struct query *q, void *ret)
 {
 	struct event_row row;
 	int r;
@@ -43,7 +43,7 @@ static int load_event(struct query *q, struct event_row *ret)
 	if (r < 0)
 		event_row_fini(&row);
 	else
-		*ret = row;
+		*(struct event_row *)ret = row;
 	return r;
 }
 
@@ -149,22 +149,9 @@ int tx_event_delete(struct tx *tx, int64_t id)
 
 /* ---- reading ---- */
 
-static int load_events(struct query *q, struct event_row *rows, int max)
+static void fini_event(void *row)
 {
-	int r, n = 0;
-
-	while (n < max && (r = query_next(q)) != 0) {
-		if (r > 0)
-			r = load_event(q, &rows[n]);
-		if (r < 0)
-			goto undo;
-		n++;
-	}
-	return n;
-undo:
-	while (n > 0)
-		event_row_fini(&rows[--n]);
-	return r;
+	event_row_fini(row);
 }
 
 static int events(struct catalogue *c, enum sql_id id, int sink, int64_t limit,
@@ -180,7 +167,7 @@ static int events(struct catalogue *c, enum sql_id id, int sink, int64_t limit,
 	query_bind_int(&q, sink);
 	query_bind_int(&q, limit);
 	query_bind_int(&q, max);
-	return load_events(&q, rows, max);
+	return query_rows(&q, rows, sizeof(*rows), max, load_event, fini_event);
 }
 
 int cat_events_due(struct catalogue *c, int sink, int64_t now_ns, struct event_row *rows, int max)

@@ -17,7 +17,7 @@ void trash_row_fini(struct trash_row *row)
 	row->path = NULL;
 }
 
-static int load_trash(struct query *q, struct trash_row *ret)
+static int load_trash(struct query *q, void *ret)
 {
 	struct trash_row row;
 	int r;
@@ -31,7 +31,7 @@ static int load_trash(struct query *q, struct trash_row *ret)
 	if (r < 0)
 		trash_row_fini(&row);
 	else
-		*ret = row;
+		*(struct trash_row *)ret = row;
 	return r;
 }
 
@@ -151,22 +151,9 @@ int cat_trash_find_same(struct catalogue *c, uint64_t ino, uint64_t size, uint32
 	return one_trash(&q, ret);
 }
 
-static int load_rows(struct query *q, struct trash_row *rows, int max)
+static void fini_trash(void *row)
 {
-	int r, n = 0;
-
-	while (n < max && (r = query_next(q)) != 0) {
-		if (r > 0)
-			r = load_trash(q, &rows[n]);
-		if (r < 0)
-			goto undo;
-		n++;
-	}
-	return n;
-undo:
-	while (n > 0)
-		trash_row_fini(&rows[--n]);
-	return r;
+	trash_row_fini(row);
 }
 
 int cat_trash_after(struct catalogue *c, int64_t after, int64_t due_before_ns,
@@ -183,5 +170,5 @@ int cat_trash_after(struct catalogue *c, int64_t after, int64_t due_before_ns,
 	if (due_before_ns)
 		query_bind_int(&q, due_before_ns);
 	query_bind_int(&q, max);
-	return load_rows(&q, rows, max);
+	return query_rows(&q, rows, sizeof(*rows), max, load_trash, fini_trash);
 }
