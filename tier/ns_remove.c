@@ -21,7 +21,7 @@
 struct removal {
 	struct tier *t;
 	const struct state_of *look;
-	const char *path;    /* borrowed: of the name */
+	const char *path;    /* borrowed: of the name; NULL: a directory's */
 	const char *payload; /* borrowed: the intent's; NULL: the cache has nothing */
 	int64_t trash;	     /* out */
 	int64_t intent;	     /* out */
@@ -52,6 +52,28 @@ static char *payload_of(struct tier *t, struct node *parent, const char *name,
 	payload = intent_remove_payload(&n);
 	free(dir);
 	return payload;
+}
+
+/* The commit is made: the cache name goes, or undo takes the commit back. */
+static int remove_from_cache(struct removal *m, struct node *parent, const char *name,
+			     int (*undo)(struct tx *tx, void *arg))
+{
+	struct tier *t = m->t;
+	bool dir = m->look->is_dir;
+	int r;
+
+	r = unlink_in_cache(t, parent, name, dir ? AT_REMOVEDIR : 0);
+	if (r < 0 && r != -ENOENT) {
+		listing_note_gained(t, parent, name);
+		if (catalogue_write(t->cat, SYNC_NORMAL, undo, m) < 0)
+			log_error("cannot take back the removal of '%s': %s",
+				  m->path ? m->path : name,
+				  dir ? "the directory's row is gone" : "it is in the trash");
+		return r;
+	}
+	r = dir ? failpoint(RMDIR_CACHE) : failpoint(UNLINK_CACHE);
+	intents_settle(t->intents, m->intent, parent, NULL);
+	return r;
 }
 
 /* ---- files ---------------------------------------------------------------- */
@@ -104,15 +126,7 @@ static int unlink_with_row(struct tier *t, struct node *parent, const char *name
 		r = failpoint(UNLINK_COMMIT);
 	if (r < 0 || !look->has_cache)
 		goto out;
-	r = unlink_in_cache(t, parent, name, 0);
-	if (r < 0 && r != -ENOENT) {
-		listing_note_gained(t, parent, name);
-		if (catalogue_write(t->cat, SYNC_NORMAL, unlink_undo, &m) < 0)
-			log_error("cannot take back the removal of '%s': it is in the trash", path);
-		goto out;
-	}
-	r = failpoint(UNLINK_CACHE);
-	intents_settle(t->intents, m.intent, parent, NULL);
+	r = remove_from_cache(&m, parent, name, unlink_undo);
 out:
 	free(payload);
 	free(path);
@@ -230,16 +244,7 @@ static int rmdir_with_row(struct tier *t, struct node *parent, const char *name,
 		r = failpoint(RMDIR_COMMIT);
 	if (r < 0 || !look->has_cache)
 		goto out;
-	r = unlink_in_cache(t, parent, name, AT_REMOVEDIR);
-	if (r < 0 && r != -ENOENT) {
-		listing_note_gained(t, parent, name);
-		if (catalogue_write(t->cat, SYNC_NORMAL, rmdir_undo, &m) < 0)
-			log_error("cannot take back the removal of directory '%s': its row is gone",
-				  name);
-		goto out;
-	}
-	r = failpoint(RMDIR_CACHE);
-	intents_settle(t->intents, m.intent, parent, NULL);
+	r = remove_from_cache(&m, parent, name, rmdir_undo);
 out:
 	free(payload);
 	return r;
