@@ -2,7 +2,7 @@
 /*
  * The face of all stores: an URL becomes an implementation, keys are checked.
  *
- *	caller -> store_put() -> key_check -> ops->put -> ... -> store_note -> cb
+ *	caller -> store_put() -> key_check -> ops->submit -> ... -> store_answer -> cb
  *
  * Behind this file every key is relative and clean, so that no implementation can
  * be led outside its pool or directory.
@@ -63,63 +63,77 @@ static int key_check(const char *key)
 	}
 }
 
+static void reply(const struct store_request *q, int64_t result)
+{
+	if (q->op == STORE_GET)
+		q->read_cb(q->arg, result);
+	else
+		q->cb(q->arg, (int)result);
+}
+
+void store_answer(struct store *s, const struct store_request *q, int64_t result)
+{
+	store_note(s, q->op, result, q->len_bytes);
+	reply(q, result);
+}
+
+static void submit(struct store *s, const struct store_request *q)
+{
+	int r = key_check(q->key);
+
+	/* An offset is a file's: signed everywhere behind this line. */
+	if (r == 0 && q->op == STORE_GET && q->off > INT64_MAX - q->len_bytes)
+		r = -EINVAL;
+	/* An empty attempt is nobody's: it must not match what was put by somebody else. */
+	if (r == 0 && q->op == STORE_DROP && q->attempt && !*q->attempt)
+		r = -EINVAL;
+	if (r < 0)
+		reply(q, r);
+	else
+		s->ops->submit(s, q);
+}
+
 void store_put(struct store *s, const char *key, const void *data, size_t len_bytes,
 	       const struct store_attrs *attrs, store_cb cb, void *arg)
 {
-	int r = key_check(key);
-
 	assert(*attrs->attempt && strlen(attrs->attempt) < STORE_ATTEMPT_MAX);
-	if (r < 0)
-		cb(arg, r);
-	else
-		s->ops->put(s, key, data, len_bytes, attrs, cb, arg);
+	submit(s, &(struct store_request){ .op = STORE_PUT,
+					   .key = key,
+					   .data = data,
+					   .len_bytes = len_bytes,
+					   .attrs = *attrs,
+					   .cb = cb,
+					   .arg = arg });
 }
 
 void store_verify(struct store *s, const char *key, struct store_stat *stat, store_cb cb, void *arg)
 {
-	int r = key_check(key);
-
-	if (r < 0)
-		cb(arg, r);
-	else
-		s->ops->verify(s, key, stat, cb, arg);
+	submit(s, &(struct store_request){
+			  .op = STORE_VERIFY, .key = key, .stat = stat, .cb = cb, .arg = arg });
 }
 
 void store_stat(struct store *s, const char *key, struct store_stat *stat, store_cb cb, void *arg)
 {
-	int r = key_check(key);
-
-	if (r < 0)
-		cb(arg, r);
-	else
-		s->ops->stat(s, key, stat, cb, arg);
+	submit(s, &(struct store_request){
+			  .op = STORE_STAT, .key = key, .stat = stat, .cb = cb, .arg = arg });
 }
 
 void store_get(struct store *s, const char *key, uint64_t off, void *buf, size_t len_bytes,
 	       store_read_cb cb, void *arg)
 {
-	int r = key_check(key);
-
-	/* An offset is a file's: signed everywhere behind this line. */
-	if (r == 0 && off > INT64_MAX - len_bytes)
-		r = -EINVAL;
-	if (r < 0)
-		cb(arg, r);
-	else
-		s->ops->get(s, key, off, buf, len_bytes, cb, arg);
+	submit(s, &(struct store_request){ .op = STORE_GET,
+					   .key = key,
+					   .off = off,
+					   .buf = buf,
+					   .len_bytes = len_bytes,
+					   .read_cb = cb,
+					   .arg = arg });
 }
 
 void store_drop(struct store *s, const char *key, const char *attempt, store_cb cb, void *arg)
 {
-	int r = key_check(key);
-
-	/* An empty attempt is nobody's: it must not match what was put by somebody else. */
-	if (r == 0 && attempt && !*attempt)
-		r = -EINVAL;
-	if (r < 0)
-		cb(arg, r);
-	else
-		s->ops->drop(s, key, attempt, cb, arg);
+	submit(s, &(struct store_request){
+			  .op = STORE_DROP, .key = key, .attempt = attempt, .cb = cb, .arg = arg });
 }
 
 int store_list(struct store *s, const char *prefix, int (*each)(const char *key, void *arg),

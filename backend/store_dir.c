@@ -2,7 +2,7 @@
 /*
  * The store in a directory: "dir:/path", the embedded default.
  *
- *	store_put() -> job -> one of 8 threads -> dir_put() -> to_store_error -> cb
+ *	store_put() -> job -> one of 8 threads -> dir_put() -> to_store_error -> answer
  *
  * Objects are plain files under their keys, so that cp and a file:// URL need no
  * ebbfs; ebbfs's own are below .ebb.  Several processes may use one directory.
@@ -40,19 +40,8 @@ const store_advice dir_advice = {
 struct dir_job {
 	struct job job;
 	struct dir *dir; /* borrowed */
-	enum store_op op;
 	int64_t deadline_ms;
-	const char *key; /* from here on: borrowed until cb */
-	const void *data;
-	void *buf;
-	size_t len_bytes;
-	uint64_t off;
-	struct store_attrs attrs; /* its strings are the caller's */
-	const char *attempt;
-	struct store_stat *stat;
-	store_cb cb;
-	store_read_cb read_cb;
-	void *arg;
+	struct store_request req;
 };
 
 /* ---- operations --------------------------------------------------------- */
@@ -102,21 +91,22 @@ static int64_t to_store_error(struct dir *d, enum store_op op, const char *key, 
 
 static int64_t run_op(struct dir_job *j)
 {
+	const struct store_request *q = &j->req;
 	struct dir *d = j->dir;
 
 	if (clock_mono_ms() > j->deadline_ms)
 		return -ETIMEDOUT;
-	switch (j->op) {
+	switch (q->op) {
 	case STORE_PUT:
-		return dir_put(d, j->key, j->data, j->len_bytes, &j->attrs);
+		return dir_put(d, q->key, q->data, q->len_bytes, &q->attrs);
 	case STORE_VERIFY:
-		return dir_verify(d, j->key, j->stat);
+		return dir_verify(d, q->key, q->stat);
 	case STORE_STAT:
-		return dir_stat(d, j->key, j->stat);
+		return dir_stat(d, q->key, q->stat);
 	case STORE_GET:
-		return dir_get(d, j->key, j->off, j->buf, j->len_bytes);
+		return dir_get(d, q->key, q->off, q->buf, q->len_bytes);
 	case STORE_DROP:
-		return dir_drop(d, j->key, j->attempt);
+		return dir_drop(d, q->key, q->attempt);
 	default:
 		assert(false);
 		return -EIO;
@@ -126,79 +116,26 @@ static int64_t run_op(struct dir_job *j)
 static void run_job(struct job *job)
 {
 	struct dir_job *j = (struct dir_job *)job;
-	int64_t r = to_store_error(j->dir, j->op, j->key, run_op(j));
+	int64_t r = to_store_error(j->dir, j->req.op, j->req.key, run_op(j));
 
-	store_note(&j->dir->base, j->op, r, j->len_bytes);
-	if (j->op == STORE_GET)
-		j->read_cb(j->arg, r);
-	else
-		j->cb(j->arg, (int)r);
+	store_answer(&j->dir->base, &j->req, r);
 	free(j);
 }
 
-/* Takes the template; its job is made here. */
-static void submit(struct store *s, const struct dir_job *t)
+static void op_submit(struct store *s, const struct store_request *q)
 {
 	struct dir *d = (struct dir *)s;
 	struct dir_job *j = malloc(sizeof(*j));
 
 	if (!j) {
-		store_note(s, t->op, -ENOMEM, 0);
-		if (t->op == STORE_GET)
-			t->read_cb(t->arg, -ENOMEM);
-		else
-			t->cb(t->arg, -ENOMEM);
+		store_answer(s, q, -ENOMEM);
 		return;
 	}
-	*j = *t;
 	j->job.run = run_job;
 	j->dir = d;
 	j->deadline_ms = clock_mono_ms() + s->timeout_ms;
+	j->req = *q;
 	pool_submit(d->pool, &j->job);
-}
-
-static void op_put(struct store *s, const char *key, const void *data, size_t len_bytes,
-		   const struct store_attrs *attrs, store_cb cb, void *arg)
-{
-	submit(s, &(struct dir_job){ .op = STORE_PUT,
-				     .key = key,
-				     .data = data,
-				     .len_bytes = len_bytes,
-				     .attrs = *attrs,
-				     .cb = cb,
-				     .arg = arg });
-}
-
-static void op_verify(struct store *s, const char *key, struct store_stat *stat, store_cb cb,
-		      void *arg)
-{
-	submit(s, &(struct dir_job){
-			  .op = STORE_VERIFY, .key = key, .stat = stat, .cb = cb, .arg = arg });
-}
-
-static void op_stat(struct store *s, const char *key, struct store_stat *stat, store_cb cb,
-		    void *arg)
-{
-	submit(s, &(struct dir_job){
-			  .op = STORE_STAT, .key = key, .stat = stat, .cb = cb, .arg = arg });
-}
-
-static void op_get(struct store *s, const char *key, uint64_t off, void *buf, size_t len_bytes,
-		   store_read_cb cb, void *arg)
-{
-	submit(s, &(struct dir_job){ .op = STORE_GET,
-				     .key = key,
-				     .off = off,
-				     .buf = buf,
-				     .len_bytes = len_bytes,
-				     .read_cb = cb,
-				     .arg = arg });
-}
-
-static void op_drop(struct store *s, const char *key, const char *attempt, store_cb cb, void *arg)
-{
-	submit(s, &(struct dir_job){
-			  .op = STORE_DROP, .key = key, .attempt = attempt, .cb = cb, .arg = arg });
 }
 
 static int op_list(struct store *s, const char *prefix, int (*each)(const char *key, void *arg),
@@ -367,11 +304,7 @@ const struct store_ops store_dir_ops = {
 	.scheme = "dir",
 	.open = dir_open,
 	.close = dir_close,
-	.put = op_put,
-	.verify = op_verify,
-	.stat = op_stat,
-	.get = op_get,
-	.drop = op_drop,
+	.submit = op_submit,
 	.list = op_list,
 	.url = op_url,
 	.key_fits = op_key_fits,

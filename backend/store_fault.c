@@ -56,18 +56,7 @@ struct fault_op {
 	int64_t due_ms; /* while on the list */
 	enum stage stage;
 
-	enum store_op op;
-	const char *key; /* from here on: borrowed until cb */
-	const void *data;
-	void *buf;
-	size_t len_bytes;
-	uint64_t off;
-	struct store_attrs attrs; /* its strings are the caller's */
-	const char *attempt;
-	struct store_stat *stat;
-	store_cb cb;
-	store_read_cb read_cb;
-	void *arg;
+	struct store_request req;
 };
 
 /* ---- rules -------------------------------------------------------------- */
@@ -123,11 +112,7 @@ static void finish(struct fault_op *o, int64_t result)
 {
 	struct fault *f = o->fault;
 
-	store_note(&f->base, o->op, result, o->len_bytes);
-	if (o->op == STORE_GET)
-		o->read_cb(o->arg, result);
-	else
-		o->cb(o->arg, (int)result);
+	store_answer(&f->base, &o->req, result);
 	free(o);
 	lock_take(&f->lock);
 	if (--f->n_flying == 0)
@@ -170,9 +155,9 @@ static void on_inner_read(void *arg, int64_t result)
 	if (result > 0 && o->verdict.action == FAULT_SHORT)
 		result /= 2;
 	if (result > 0 && o->verdict.action == FAULT_FLIP)
-		((unsigned char *)o->buf)[result / 2] ^= 0x10;
-	if (result == 0 && o->verdict.action == FAULT_FLIP && o->op == STORE_VERIFY)
-		o->stat->crc32c ^= 0x10;
+		((unsigned char *)o->req.buf)[result / 2] ^= 0x10;
+	if (result == 0 && o->verdict.action == FAULT_FLIP && o->req.op == STORE_VERIFY)
+		o->req.stat->crc32c ^= 0x10;
 	finish(o, result);
 }
 
@@ -181,27 +166,16 @@ static void on_inner(void *arg, int result)
 	on_inner_read(arg, result);
 }
 
+/* The key was checked on the way here. */
 static void forward(struct fault_op *o)
 {
 	struct store *inner = o->fault->inner;
+	struct store_request q = o->req;
 
-	switch (o->op) {
-	case STORE_PUT:
-		store_put(inner, o->key, o->data, o->len_bytes, &o->attrs, on_inner, o);
-		break;
-	case STORE_VERIFY:
-		store_verify(inner, o->key, o->stat, on_inner, o);
-		break;
-	case STORE_STAT:
-		store_stat(inner, o->key, o->stat, on_inner, o);
-		break;
-	case STORE_GET:
-		store_get(inner, o->key, o->off, o->buf, o->len_bytes, on_inner_read, o);
-		break;
-	default:
-		store_drop(inner, o->key, o->attempt, on_inner, o);
-		break;
-	}
+	q.cb = on_inner;
+	q.read_cb = on_inner_read;
+	q.arg = o;
+	inner->ops->submit(inner, &q);
 }
 
 static void perform(struct fault_op *o)
@@ -219,23 +193,18 @@ static void perform(struct fault_op *o)
 	}
 }
 
-/* Takes the template; the operation is made here. */
-static void submit(struct store *s, const struct fault_op *t)
+static void fault_submit(struct store *s, const struct store_request *q)
 {
 	struct fault *f = (struct fault *)s;
 	struct fault_op *o = malloc(sizeof(*o));
 	int64_t now = clock_mono_ms();
 
 	if (!o) {
-		if (t->op == STORE_GET)
-			t->read_cb(t->arg, -ENOMEM);
-		else
-			t->cb(t->arg, -ENOMEM);
+		store_answer(s, q, -ENOMEM);
 		return;
 	}
-	*o = *t;
-	o->fault = f;
-	o->verdict = judge(f, o->op, o->key);
+	*o = (struct fault_op){ .fault = f, .req = *q };
+	o->verdict = judge(f, q->op, q->key);
 	o->deadline_ms = now + s->timeout_ms;
 	lock_take(&f->lock);
 	f->n_flying++;
@@ -246,51 +215,6 @@ static void submit(struct store *s, const struct fault_op *t)
 		be_late(o, STAGE_DELAYED, now + o->verdict.delay_ms);
 	else
 		perform(o);
-}
-
-static void fault_put(struct store *s, const char *key, const void *data, size_t len_bytes,
-		      const struct store_attrs *attrs, store_cb cb, void *arg)
-{
-	submit(s, &(struct fault_op){ .op = STORE_PUT,
-				      .key = key,
-				      .data = data,
-				      .len_bytes = len_bytes,
-				      .attrs = *attrs,
-				      .cb = cb,
-				      .arg = arg });
-}
-
-static void fault_verify(struct store *s, const char *key, struct store_stat *stat, store_cb cb,
-			 void *arg)
-{
-	submit(s, &(struct fault_op){
-			  .op = STORE_VERIFY, .key = key, .stat = stat, .cb = cb, .arg = arg });
-}
-
-static void fault_stat(struct store *s, const char *key, struct store_stat *stat, store_cb cb,
-		       void *arg)
-{
-	submit(s, &(struct fault_op){
-			  .op = STORE_STAT, .key = key, .stat = stat, .cb = cb, .arg = arg });
-}
-
-static void fault_get(struct store *s, const char *key, uint64_t off, void *buf, size_t len_bytes,
-		      store_read_cb cb, void *arg)
-{
-	submit(s, &(struct fault_op){ .op = STORE_GET,
-				      .key = key,
-				      .off = off,
-				      .buf = buf,
-				      .len_bytes = len_bytes,
-				      .read_cb = cb,
-				      .arg = arg });
-}
-
-static void fault_drop(struct store *s, const char *key, const char *attempt, store_cb cb,
-		       void *arg)
-{
-	submit(s, &(struct fault_op){
-			  .op = STORE_DROP, .key = key, .attempt = attempt, .cb = cb, .arg = arg });
 }
 
 /* ---- the timer thread --------------------------------------------------- */
@@ -322,7 +246,7 @@ static void go_on(struct fault *f, struct fault_op *o, bool closing)
 	}
 	refresh_rules(f);
 	lock_take(&f->lock);
-	held = fault_rules_hold(f->rules, o->op, o->key);
+	held = fault_rules_hold(f->rules, o->req.op, o->req.key);
 	lock_drop(&f->lock);
 	if (held && !closing)
 		be_late(o, STAGE_HELD, now + POLL_MS);
@@ -494,11 +418,7 @@ const struct store_ops store_fault_ops = {
 	.scheme = "fault",
 	.open = fault_open,
 	.close = fault_close,
-	.put = fault_put,
-	.verify = fault_verify,
-	.stat = fault_stat,
-	.get = fault_get,
-	.drop = fault_drop,
+	.submit = fault_submit,
 	.list = fault_list,
 	.url = fault_url,
 	.key_fits = fault_key_fits,

@@ -182,90 +182,66 @@ static void mem_close(struct store *s)
 	free(m);
 }
 
-static void mem_put(struct store *s, const char *key, const void *data, size_t len_bytes,
-		    const struct store_attrs *attrs, store_cb cb, void *arg)
+static int put(struct content *c, const struct store_request *q)
 {
-	struct content *c = ((struct mem *)s)->content;
-	struct object *o = object_new(key, data, len_bytes, attrs);
+	struct object *o = object_new(q->key, q->data, q->len_bytes, &q->attrs);
 	int r = -ENOMEM;
 
-	if (o) {
-		lock_take(&c->lock);
-		if (find_locked(c, key))
-			r = -EEXIST;
-		else if (tsearch(o, &c->objects, object_cmp))
-			r = 0;
-		lock_drop(&c->lock);
-		if (r < 0)
-			object_free(o);
-	}
-	store_note(s, STORE_PUT, r, len_bytes);
-	cb(arg, r);
+	if (!o)
+		return r;
+	lock_take(&c->lock);
+	if (find_locked(c, q->key))
+		r = -EEXIST;
+	else if (tsearch(o, &c->objects, object_cmp))
+		r = 0;
+	lock_drop(&c->lock);
+	if (r < 0)
+		object_free(o);
+	return r;
 }
 
-static int look(struct content *c, const char *key, struct store_stat *stat, bool verify)
+/* stat, and verify. */
+static int look(struct content *c, const struct store_request *q)
 {
 	struct object *o;
 
 	lock_take(&c->lock);
-	o = find_locked(c, key);
+	o = find_locked(c, q->key);
 	if (o) {
-		stat->size = o->len_bytes;
-		stat->crc32c = verify ? crc32c(0, o->data, o->len_bytes) : 0;
-		memcpy(stat->attempt, o->attempt, sizeof(stat->attempt));
+		q->stat->size = o->len_bytes;
+		q->stat->crc32c = q->op == STORE_VERIFY ? crc32c(0, o->data, o->len_bytes) : 0;
+		memcpy(q->stat->attempt, o->attempt, sizeof(q->stat->attempt));
 	}
 	lock_drop(&c->lock);
 	return o ? 0 : -ENOENT;
 }
 
-static void mem_verify(struct store *s, const char *key, struct store_stat *stat, store_cb cb,
-		       void *arg)
+static int64_t get(struct content *c, const struct store_request *q)
 {
-	int r = look(((struct mem *)s)->content, key, stat, true);
-
-	store_note(s, STORE_VERIFY, r, 0);
-	cb(arg, r);
-}
-
-static void mem_stat(struct store *s, const char *key, struct store_stat *stat, store_cb cb,
-		     void *arg)
-{
-	int r = look(((struct mem *)s)->content, key, stat, false);
-
-	store_note(s, STORE_STAT, r, 0);
-	cb(arg, r);
-}
-
-static void mem_get(struct store *s, const char *key, uint64_t off, void *buf, size_t len_bytes,
-		    store_read_cb cb, void *arg)
-{
-	struct content *c = ((struct mem *)s)->content;
 	int64_t n = -ENOENT;
 	struct object *o;
 
 	lock_take(&c->lock);
-	o = find_locked(c, key);
+	o = find_locked(c, q->key);
 	if (o) {
-		size_t room = off < o->len_bytes ? o->len_bytes - (size_t)off : 0;
+		size_t room = q->off < o->len_bytes ? o->len_bytes - (size_t)q->off : 0;
 
-		n = (int64_t)(room < len_bytes ? room : len_bytes);
+		n = (int64_t)(room < q->len_bytes ? room : q->len_bytes);
 		if (n > 0)
-			memcpy(buf, (char *)o->data + off, (size_t)n);
+			memcpy(q->buf, (char *)o->data + q->off, (size_t)n);
 	}
 	lock_drop(&c->lock);
-	store_note(s, STORE_GET, n, len_bytes);
-	cb(arg, n);
+	return n;
 }
 
-static void mem_drop(struct store *s, const char *key, const char *attempt, store_cb cb, void *arg)
+static int drop(struct content *c, const struct store_request *q)
 {
-	struct content *c = ((struct mem *)s)->content;
 	struct object *o;
 	int r = -ENOENT;
 
 	lock_take(&c->lock);
-	o = find_locked(c, key);
-	if (o && attempt && strcmp(o->attempt, attempt) != 0) {
+	o = find_locked(c, q->key);
+	if (o && q->attempt && strcmp(o->attempt, q->attempt) != 0) {
 		r = -ESTALE;
 	} else if (o) {
 		tdelete(o, &c->objects, object_cmp);
@@ -274,8 +250,27 @@ static void mem_drop(struct store *s, const char *key, const char *attempt, stor
 	lock_drop(&c->lock);
 	if (r == 0)
 		object_free(o);
-	store_note(s, STORE_DROP, r, 0);
-	cb(arg, r);
+	return r;
+}
+
+static void mem_submit(struct store *s, const struct store_request *q)
+{
+	struct content *c = ((struct mem *)s)->content;
+
+	switch (q->op) {
+	case STORE_PUT:
+		store_answer(s, q, put(c, q));
+		break;
+	case STORE_GET:
+		store_answer(s, q, get(c, q));
+		break;
+	case STORE_DROP:
+		store_answer(s, q, drop(c, q));
+		break;
+	default:
+		store_answer(s, q, look(c, q));
+		break;
+	}
 }
 
 struct collect {
@@ -356,11 +351,7 @@ const struct store_ops store_mem_ops = {
 	.scheme = "mem",
 	.open = mem_open,
 	.close = mem_close,
-	.put = mem_put,
-	.verify = mem_verify,
-	.stat = mem_stat,
-	.get = mem_get,
-	.drop = mem_drop,
+	.submit = mem_submit,
 	.list = mem_list,
 	.url = mem_url,
 	.key_fits = mem_key_fits,

@@ -3,10 +3,9 @@
  * For implementers of stores: backend/store_<impl>.c has one static const table.
  *
  * store.c checks keys and picks the table; an implementation does the work.  Each
- * operation calls cb exactly once, before timeout_ms has passed, with no lock held,
- * and tells store_note() first, which counts and keeps the health.  Keys arrive
- * checked: relative, under STORE_KEY_MAX, no empty, "." or ".." component; attempts
- * are shorter than STORE_ATTEMPT_MAX.
+ * operation is answered by store_answer() exactly once, before timeout_ms has passed,
+ * with no lock held.  Keys arrive checked: relative, under STORE_KEY_MAX, no empty, "."
+ * or ".." component; attempts are shorter than STORE_ATTEMPT_MAX.
  */
 #ifndef EBB_BACKEND_STORE_OPS_H
 #define EBB_BACKEND_STORE_OPS_H
@@ -14,20 +13,29 @@
 #include "backend/store.h"
 #include "lib/lock.h"
 
+/* One operation as it was asked for; the pointers are borrowed until its callback. */
+struct store_request {
+	enum store_op op;
+	const char *key;
+	const void *data;	  /* put */
+	void *buf;		  /* get */
+	size_t len_bytes;	  /* put, get */
+	uint64_t off;		  /* get */
+	struct store_attrs attrs; /* put; its strings are the caller's */
+	const char *attempt;	  /* drop; NULL: whoever's */
+	struct store_stat *stat;  /* verify, stat */
+	store_cb cb;		  /* all but get */
+	store_read_cb read_cb;	  /* get */
+	void *arg;
+};
+
 struct store_ops {
 	const char *scheme; /* "dir" */
 	int (*open)(const char *rest, int64_t timeout_ms, struct store **ret, char *err,
 		    size_t size); /* rest: the URL behind "scheme:" */
 	void (*close)(struct store *s);
-	void (*put)(struct store *s, const char *key, const void *data, size_t len_bytes,
-		    const struct store_attrs *attrs, store_cb cb, void *arg);
-	void (*verify)(struct store *s, const char *key, struct store_stat *stat, store_cb cb,
-		       void *arg);
-	void (*stat)(struct store *s, const char *key, struct store_stat *stat, store_cb cb,
-		     void *arg);
-	void (*get)(struct store *s, const char *key, uint64_t off, void *buf, size_t len_bytes,
-		    store_read_cb cb, void *arg);
-	void (*drop)(struct store *s, const char *key, const char *attempt, store_cb cb, void *arg);
+	/* *q is the caller's memory: copy what outlives the call. */
+	void (*submit)(struct store *s, const struct store_request *q);
 	int (*list)(struct store *s, const char *prefix, int (*each)(const char *key, void *arg),
 		    void *arg);
 	char *(*url)(struct store *s, const char *key);
@@ -90,6 +98,9 @@ void store_fini(struct store *s);
  * operation of the same kind succeeds.  Any thread; cheap when all is well.
  */
 void store_note(struct store *s, enum store_op op, int64_t result, size_t len_bytes);
+
+/* The end of every operation: store_note() with its result, then its callback. */
+void store_answer(struct store *s, const struct store_request *q, int64_t result);
 
 /*
  * Set (its sentence is the caller's) or end a trouble.  Logged when the sentence is

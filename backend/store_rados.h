@@ -87,31 +87,12 @@ struct rop {
 	int xattrs_r, checksum_r;
 	uint32_t checksum[2]; /* how many follow (0 or 1), the checksum; little-endian */
 
-	enum store_op op;
-	const char *key; /* from here on: borrowed until cb */
-	const void *data;
-	void *buf;
-	size_t len_bytes;
-	uint64_t off;
-	struct store_attrs attrs; /* its strings are the caller's */
-	const char *attempt;
-	struct store_stat *stat;
-	store_cb cb;
-	store_read_cb read_cb;
-	void *arg;
+	struct store_request req;
 };
 
 /* ---- store_rados_op.c --------------------------------------------------- */
 
-void rstore_put(struct store *s, const char *key, const void *data, size_t len_bytes,
-		const struct store_attrs *attrs, store_cb cb, void *arg);
-void rstore_verify(struct store *s, const char *key, struct store_stat *stat, store_cb cb,
-		   void *arg);
-void rstore_look(struct store *s, const char *key, struct store_stat *stat, store_cb cb, void *arg);
-void rstore_get(struct store *s, const char *key, uint64_t off, void *buf, size_t len_bytes,
-		store_read_cb cb, void *arg);
-void rstore_drop(struct store *s, const char *key, const char *attempt, store_cb cb, void *arg);
-
+void rstore_submit(struct store *s, const struct store_request *q);
 /* Sends what is queued, as far as the window is open.  Any thread. */
 void rstore_pump(struct rstore *s);
 /* The thread that times operations out. */

@@ -24,7 +24,6 @@
 #include <string.h>
 
 #include "lib/clock.h"
-#include "lib/text.h"
 
 #define WINDOW_OPS 256
 #define WINDOW_BYTES (64ULL << 20)
@@ -87,11 +86,7 @@ static void put_ref(struct rop *o, bool flown)
 /* Runs cb.  Afterwards only o's own memory is ours, and s only until flying goes down. */
 static void answer(struct rop *o, int64_t result)
 {
-	store_note(&o->s->base, o->op, result, o->len_bytes);
-	if (o->op == STORE_GET)
-		o->read_cb(o->arg, result);
-	else
-		o->cb(o->arg, (int)result);
+	store_answer(&o->s->base, &o->req, result);
 }
 
 /* Of an operation that was sent. */
@@ -103,7 +98,7 @@ static void finish(struct rop *o, int r)
 	lock_take(&s->lock);
 	list_remove(&s->sent, o);
 	s->n_sent--;
-	s->sent_bytes -= o->len_bytes;
+	s->sent_bytes -= o->req.len_bytes;
 	expired = o->expired;
 	lock_drop(&s->lock);
 
@@ -146,12 +141,12 @@ static struct rop *next_to_send_locked(struct rstore *s)
 		return NULL;
 	/* One that is larger than the window goes alone. */
 	if (s->n_sent > 0 &&
-	    (s->n_sent >= WINDOW_OPS || s->sent_bytes + o->len_bytes > WINDOW_BYTES))
+	    (s->n_sent >= WINDOW_OPS || s->sent_bytes + o->req.len_bytes > WINDOW_BYTES))
 		return NULL;
 	list_remove(&s->queued, o);
 	list_append(&s->sent, o);
 	s->n_sent++;
-	s->sent_bytes += o->len_bytes;
+	s->sent_bytes += o->req.len_bytes;
 	o->refs = 2; /* the callback's and the sender's */
 	s->io_users += 2;
 	return o;
@@ -172,21 +167,22 @@ void rstore_pump(struct rstore *s)
 	lock_drop(&s->lock);
 }
 
-/* Takes the template; the operation is made here. */
-static void submit(struct store *base, const struct rop *t)
+void rstore_submit(struct store *base, const struct store_request *q)
 {
 	struct rstore *s = (struct rstore *)base;
-	struct rop *o = malloc(sizeof(*o));
+	struct rop *o;
 
-	if (!o) {
-		if (t->op == STORE_GET)
-			t->read_cb(t->arg, -ENOMEM);
-		else
-			t->cb(t->arg, -ENOMEM);
+	if (q->op == STORE_PUT && !store_key_fits(base, q->key)) {
+		q->cb(q->arg, strlen(q->key) > RADOS_NAME_MAX ? -ENAMETOOLONG : -EINVAL);
 		return;
 	}
-	*o = *t;
+	o = calloc(1, sizeof(*o));
+	if (!o) {
+		store_answer(base, q, -ENOMEM);
+		return;
+	}
 	o->s = s;
+	o->req = *q;
 	o->deadline_ms = clock_mono_ms() + base->timeout_ms;
 	lock_take(&s->lock);
 	s->flying++;
@@ -196,58 +192,6 @@ static void submit(struct store *base, const struct rop *t)
 		cond_signal(&s->timer_wake);
 	lock_drop(&s->lock);
 	rstore_pump(s);
-}
-
-void rstore_put(struct store *s, const char *key, const void *data, size_t len_bytes,
-		const struct store_attrs *attrs, store_cb cb, void *arg)
-{
-	int r = 0;
-
-	if (strlen(key) > RADOS_NAME_MAX)
-		r = -ENAMETOOLONG;
-	else if (!text_is_utf8(key, strlen(key)))
-		r = -EINVAL;
-	if (r < 0)
-		cb(arg, r);
-	else
-		submit(s, &(struct rop){ .op = STORE_PUT,
-					 .key = key,
-					 .data = data,
-					 .len_bytes = len_bytes,
-					 .attrs = *attrs,
-					 .cb = cb,
-					 .arg = arg });
-}
-
-void rstore_verify(struct store *s, const char *key, struct store_stat *stat, store_cb cb,
-		   void *arg)
-{
-	submit(s,
-	       &(struct rop){ .op = STORE_VERIFY, .key = key, .stat = stat, .cb = cb, .arg = arg });
-}
-
-void rstore_look(struct store *s, const char *key, struct store_stat *stat, store_cb cb, void *arg)
-{
-	submit(s,
-	       &(struct rop){ .op = STORE_STAT, .key = key, .stat = stat, .cb = cb, .arg = arg });
-}
-
-void rstore_get(struct store *s, const char *key, uint64_t off, void *buf, size_t len_bytes,
-		store_read_cb cb, void *arg)
-{
-	submit(s, &(struct rop){ .op = STORE_GET,
-				 .key = key,
-				 .off = off,
-				 .buf = buf,
-				 .len_bytes = len_bytes,
-				 .read_cb = cb,
-				 .arg = arg });
-}
-
-void rstore_drop(struct store *s, const char *key, const char *attempt, store_cb cb, void *arg)
-{
-	submit(s, &(struct rop){
-			  .op = STORE_DROP, .key = key, .attempt = attempt, .cb = cb, .arg = arg });
 }
 
 /* ---- the timer ---------------------------------------------------------- */
@@ -270,7 +214,7 @@ static struct rop *take_late_queued_locked(struct rstore *s, int64_t now)
 /* Probes, whose arg is the store itself, are late as soon as it is being closed. */
 static bool is_late(const struct rop *o, int64_t now)
 {
-	return o->deadline_ms <= now || (o->s->closing && o->arg == o->s);
+	return o->deadline_ms <= now || (o->s->closing && o->req.arg == o->s);
 }
 
 /* Both counts keep what the cancelling needs: the operation and io. */

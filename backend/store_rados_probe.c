@@ -95,7 +95,7 @@ static void on_put_probe(void *arg, int result)
 	if (result < 0 && result != -ETIMEDOUT)
 		s->probe_put = false;
 	else
-		rstore_drop(&s->base, s->probe_key, NULL, on_probe_dropped, s);
+		store_drop(&s->base, s->probe_key, NULL, on_probe_dropped, s);
 }
 
 /* They go the way of all operations, so what they meet is what all would meet. */
@@ -105,14 +105,14 @@ static void probe_io(struct rstore *s)
 
 	if (!s->probe_stat) {
 		s->probe_stat = true;
-		rstore_look(&s->base, ".ebb/volume", &s->probe_found, on_stat_probe, s);
+		store_stat(&s->base, ".ebb/volume", &s->probe_found, on_stat_probe, s);
 	}
 	/* Only a write can tell whether a full pool is full still. */
 	if (store_has_trouble(&s->base, STORE_FULL) && !s->probe_put) {
 		s->probe_put = true;
 		snprintf(s->probe_key, sizeof(s->probe_key), ".ebb/probe/%d-%lld", getpid(),
 			 (long long)clock_real_ns());
-		rstore_put(&s->base, s->probe_key, "?", 1, &attrs, on_put_probe, s);
+		store_put(&s->base, s->probe_key, "?", 1, &attrs, on_put_probe, s);
 	}
 }
 

@@ -28,20 +28,23 @@ static int send_put(struct rop *o, rados_ioctx_t io)
 	char crc[16], size[24];
 	int r;
 
-	snprintf(crc, sizeof(crc), "%08x", o->attrs.crc32c);
-	snprintf(size, sizeof(size), "%zu", o->len_bytes);
+	snprintf(crc, sizeof(crc), "%08x", o->req.attrs.crc32c);
+	snprintf(size, sizeof(size), "%zu", o->req.len_bytes);
 	rados_write_op_create(w, LIBRADOS_CREATE_EXCLUSIVE, NULL);
-	rados_write_op_set_alloc_hint2(w, o->len_bytes, o->len_bytes,
+	rados_write_op_set_alloc_hint2(w, o->req.len_bytes, o->req.len_bytes,
 				       LIBRADOS_ALLOC_HINT_FLAG_IMMUTABLE |
 					       LIBRADOS_ALLOC_HINT_FLAG_SEQUENTIAL_WRITE);
-	rados_write_op_write_full(w, o->data, o->len_bytes);
-	rados_write_op_setxattr(w, XATTR_ATTEMPT, o->attrs.attempt, strlen(o->attrs.attempt));
+	rados_write_op_write_full(w, o->req.data, o->req.len_bytes);
+	rados_write_op_setxattr(w, XATTR_ATTEMPT, o->req.attrs.attempt,
+				strlen(o->req.attrs.attempt));
 	rados_write_op_setxattr(w, XATTR_CRC32C, crc, strlen(crc));
 	rados_write_op_setxattr(w, XATTR_SIZE, size, strlen(size));
-	if (o->attrs.path)
-		rados_write_op_setxattr(w, XATTR_PATH, o->attrs.path, strlen(o->attrs.path));
+	if (o->req.attrs.path)
+		rados_write_op_setxattr(w, XATTR_PATH, o->req.attrs.path,
+					strlen(o->req.attrs.path));
 	/* FULL_TRY: a full pool answers, instead of letting us wait in silence. */
-	r = rados_aio_write_op_operate(w, io, o->done, o->key, NULL, LIBRADOS_OPERATION_FULL_TRY);
+	r = rados_aio_write_op_operate(w, io, o->done, o->req.key, NULL,
+				       LIBRADOS_OPERATION_FULL_TRY);
 	rados_release_write_op(w);
 	return r;
 }
@@ -52,11 +55,12 @@ static int send_drop(struct rop *o, rados_ioctx_t io)
 	int r;
 
 	rados_write_op_assert_exists(w);
-	if (o->attempt)
-		rados_write_op_cmpxattr(w, XATTR_ATTEMPT, LIBRADOS_CMPXATTR_OP_EQ, o->attempt,
-					strlen(o->attempt));
+	if (o->req.attempt)
+		rados_write_op_cmpxattr(w, XATTR_ATTEMPT, LIBRADOS_CMPXATTR_OP_EQ, o->req.attempt,
+					strlen(o->req.attempt));
 	rados_write_op_remove(w);
-	r = rados_aio_write_op_operate(w, io, o->done, o->key, NULL, LIBRADOS_OPERATION_FULL_TRY);
+	r = rados_aio_write_op_operate(w, io, o->done, o->req.key, NULL,
+				       LIBRADOS_OPERATION_FULL_TRY);
 	rados_release_write_op(w);
 	return r;
 }
@@ -70,10 +74,10 @@ static int send_look(struct rop *o, rados_ioctx_t io)
 
 	rados_read_op_stat(q, &o->found_size, NULL, NULL);
 	rados_read_op_getxattrs(q, &o->xattrs, &o->xattrs_r);
-	if (o->op == STORE_VERIFY)
+	if (o->req.op == STORE_VERIFY)
 		rados_read_op_checksum(q, LIBRADOS_CHECKSUM_TYPE_CRC32C, seed, sizeof(seed), 0, 0,
 				       0, (char *)o->checksum, sizeof(o->checksum), &o->checksum_r);
-	r = rados_aio_read_op_operate(q, io, o->done, o->key, 0);
+	r = rados_aio_read_op_operate(q, io, o->done, o->req.key, 0);
 	rados_release_read_op(q);
 	return r;
 }
@@ -81,16 +85,16 @@ static int send_look(struct rop *o, rados_ioctx_t io)
 /* To RADOS a read of no bytes is a read of all: ask whether it is there instead. */
 static int send_get(struct rop *o, rados_ioctx_t io)
 {
-	size_t n = o->len_bytes < READ_MAX ? o->len_bytes : READ_MAX;
+	size_t n = o->req.len_bytes < READ_MAX ? o->req.len_bytes : READ_MAX;
 
 	if (n == 0)
-		return rados_aio_stat(io, o->key, o->done, &o->found_size, NULL);
-	return rados_aio_read(io, o->key, o->done, o->buf, n, o->off);
+		return rados_aio_stat(io, o->req.key, o->done, &o->found_size, NULL);
+	return rados_aio_read(io, o->req.key, o->done, o->req.buf, n, o->req.off);
 }
 
 int rop_send(struct rop *o, rados_ioctx_t io)
 {
-	switch (o->op) {
+	switch (o->req.op) {
 	case STORE_PUT:
 		return send_put(o, io);
 	case STORE_DROP:
@@ -122,12 +126,12 @@ static int fill_stat(struct rop *o)
 
 	if (r < 0)
 		return r;
-	o->stat->size = o->found_size;
-	o->stat->crc32c = 0;
+	o->req.stat->size = o->found_size;
+	o->req.stat->crc32c = 0;
 	/* No chunk means an empty object.  Ceph leaves out the final inversion. */
-	if (o->op == STORE_VERIFY && o->checksum[0] != 0)
-		o->stat->crc32c = ~le32toh(o->checksum[1]);
-	read_attempt(o, o->stat->attempt);
+	if (o->req.op == STORE_VERIFY && o->checksum[0] != 0)
+		o->req.stat->crc32c = ~le32toh(o->checksum[1]);
+	read_attempt(o, o->req.stat->attempt);
 	return 0;
 }
 
@@ -135,11 +139,11 @@ int64_t rop_result(struct rop *o, int r, bool expired)
 {
 	if (r == -ECANCELED && expired)
 		return -ETIMEDOUT;
-	if (r == -ECANCELED && o->op == STORE_DROP)
+	if (r == -ECANCELED && o->req.op == STORE_DROP)
 		return -ESTALE;
-	if (r >= 0 && (o->op == STORE_VERIFY || o->op == STORE_STAT))
+	if (r >= 0 && (o->req.op == STORE_VERIFY || o->req.op == STORE_STAT))
 		r = fill_stat(o);
-	if (o->op == STORE_GET && r >= 0)
-		return o->len_bytes ? r : 0;
-	return r < 0 ? rstore_error(o->s, o->op, o->key, r) : 0;
+	if (o->req.op == STORE_GET && r >= 0)
+		return o->req.len_bytes ? r : 0;
+	return r < 0 ? rstore_error(o->s, o->req.op, o->req.key, r) : 0;
 }
