@@ -27,7 +27,6 @@
 #define ACQUIRES_SHARED(...) TS_ATTR(acquire_shared_capability(__VA_ARGS__))
 #define RELEASES(...) TS_ATTR(release_capability(__VA_ARGS__))
 #define RELEASES_SHARED(...) TS_ATTR(release_shared_capability(__VA_ARGS__))
-#define EXCLUDES(...) TS_ATTR(locks_excluded(__VA_ARGS__))
 #define NO_TS_ANALYSIS TS_ATTR(no_thread_safety_analysis)
 
 enum lock_rank {

@@ -119,7 +119,6 @@ int tx_dir_delete(struct tx *tx, dirid_t id); /* -ENOTEMPTY while rows are below
  * of one job: a row may not keep it.
  */
 int tx_dir_move(struct tx *tx, dirid_t id, dirid_t new_parent, const char *new_name);
-bool tx_dir_is_empty(struct tx *tx, dirid_t id); /* no file row, no directory row below */
 
 /* The id of a path text (bytes); made when it is new. */
 int tx_path_id(struct tx *tx, const char *path, int64_t *ret);
@@ -135,9 +134,6 @@ int tx_trash_file(struct tx *tx, const struct file_row *row, const char *path,
 int tx_trash_put(struct tx *tx, struct trash_row *row);		    /* id is written back */
 int tx_trash_get(struct tx *tx, int64_t id, struct trash_row *ret); /* free with trash_row_fini */
 int tx_trash_delete(struct tx *tx, int64_t id);
-/* The newest trash row of this ino with the same size and crc. */
-int tx_trash_find_same(struct tx *tx, uint64_t ino, uint64_t size, uint32_t crc32c,
-		       struct trash_row *ret);
 
 int tx_event_put(struct tx *tx, struct event_row *ev);		/* id is written back */
 int tx_event_update(struct tx *tx, const struct event_row *ev); /* tries, next_ns, parked, error */
@@ -192,9 +188,10 @@ int cat_events_due(struct catalogue *c, int sink, int64_t now_ns, struct event_r
 /* All events, parked ones too, id > after. */
 int cat_events_after(struct catalogue *c, int sink, int64_t after, struct event_row *rows, int max);
 void event_row_fini(struct event_row *row);
-/* Does an event of this file wait for any sink?  Parked ones do not count.  1, 0 or an error. */
-int cat_event_pending(struct catalogue *c, uint64_t ino);
-/* The same, and parked ones first queued after held_after_ns count as not told (es_hold). */
+/*
+ * Does an event of this file wait for any sink?  Of parked ones those first queued after
+ * held_after_ns do (es_hold); INT64_MAX: none.  1, 0 or an error.
+ */
 int cat_event_untold(struct catalogue *c, uint64_t ino, int64_t held_after_ns);
 /* The oldest waiting event's first_ns; -ENOENT when there is none. */
 int cat_event_oldest(struct catalogue *c, int sink, int64_t *ret_ns);

@@ -206,7 +206,7 @@ void query_bind_int(struct query *q, int64_t v)
 		stick(q, sqlite3_bind_int64(q->stmt, q->param, v));
 }
 
-void query_bind_null(struct query *q)
+static void bind_null(struct query *q)
 {
 	q->param++;
 	if (q->status == 0)
@@ -216,7 +216,7 @@ void query_bind_null(struct query *q)
 void query_bind_int_unless(struct query *q, int64_t v, int64_t same)
 {
 	if (v == same)
-		query_bind_null(q);
+		bind_null(q);
 	else
 		query_bind_int(q, v);
 }

@@ -77,7 +77,6 @@ void query_fini(struct query *q); /* ends the read transaction, if it was one */
 
 /* Memory that is bound must live until query_fini(). */
 void query_bind_int(struct query *q, int64_t v);
-void query_bind_null(struct query *q);
 void query_bind_bytes(struct query *q, const void *p, size_t len); /* p NULL: NULL */
 void query_bind_str(struct query *q, const char *s);		   /* bytes up to NUL; NULL: NULL */
 /* NULL when v is what the reader can do without. */

@@ -250,11 +250,6 @@ int tx_dir_move(struct tx *tx, dirid_t id, dirid_t new_parent, const char *new_n
 	return db_changes(tx->db) == 1 ? 0 : -ENOENT;
 }
 
-bool tx_dir_is_empty(struct tx *tx, dirid_t id)
-{
-	return tx_result(tx, dir_is_empty(tx->db, id)) == 1;
-}
-
 static int find_path(struct db *db, const char *path, int64_t *ret)
 {
 	AUTO_QUERY struct query q;

@@ -194,11 +194,6 @@ int cat_event_untold(struct catalogue *c, uint64_t ino, int64_t held_after_ns)
 	return query_next(&q);
 }
 
-int cat_event_pending(struct catalogue *c, uint64_t ino)
-{
-	return cat_event_untold(c, ino, INT64_MAX);
-}
-
 int cat_event_oldest(struct catalogue *c, int sink, int64_t *ret_ns)
 {
 	AUTO_QUERY struct query q = { 0 };

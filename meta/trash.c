@@ -123,18 +123,6 @@ int tx_trash_delete(struct tx *tx, int64_t id)
 	return 0;
 }
 
-int tx_trash_find_same(struct tx *tx, uint64_t ino, uint64_t size, uint32_t crc32c,
-		       struct trash_row *ret)
-{
-	AUTO_QUERY struct query q;
-
-	query_init(&q, tx->db, SQL_TRASH_SAME);
-	query_bind_int(&q, (int64_t)ino);
-	query_bind_int(&q, (int64_t)size);
-	query_bind_int(&q, crc32c);
-	return tx_answer(tx, one_trash(&q, ret));
-}
-
 int cat_trash_find_same(struct catalogue *c, uint64_t ino, uint64_t size, uint32_t crc32c,
 			struct trash_row *ret)
 {

@@ -66,7 +66,8 @@ int64_t intent_int(struct json_object *o, const char *key)
 	return json_object_object_get_ex(o, key, &v) ? json_object_get_int64(v) : 0;
 }
 
-const char *intent_string(struct json_object *o, const char *key)
+/* "" if absent. */
+static const char *string_of(struct json_object *o, const char *key)
 {
 	struct json_object *v;
 
@@ -82,8 +83,8 @@ int intent_place_read(struct json_object *o, struct intent_place *ret)
 	if (!o || !json_object_is_type(o, json_type_object))
 		return -EINVAL;
 	*ret = (struct intent_place){
-		.dir_path = intent_string(o, "dir"),
-		.name = intent_string(o, "name"),
+		.dir_path = string_of(o, "dir"),
+		.name = string_of(o, "name"),
 		.there = json_object_object_get_ex(o, "ino", &v),
 		.is_dir = intent_int(o, "is_dir"),
 	};

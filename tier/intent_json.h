@@ -19,6 +19,5 @@ struct intent_place {
 /* -EINVAL: not what was written. */
 int intent_place_read(struct json_object *o, struct intent_place *ret);
 int64_t intent_int(struct json_object *o, const char *key);
-const char *intent_string(struct json_object *o, const char *key); /* "" if absent */
 
 #endif

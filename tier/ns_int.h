@@ -19,23 +19,9 @@ static inline int ns_claim(struct tier *t, struct node *node, bool wait)
 /* The descriptor of a directory that must be in the cache: made again if it was released. */
 int ns_dir(struct tier *t, struct node *dir, bool wait, struct dirfd **ret);
 
-/*
- * The row of a claimed file leaves for the trash and the cache file stays: it is
- * about to be written, truncated or linked.  Waits for the commit.
- */
-int ns_row_leaves(struct tier *t, struct node *parent, const char *name,
-		  const struct state_of *look, enum trash_reason reason);
-
 /* A claimed file with a row becomes a plain local one: restored if it was released. */
 int ns_make_local(struct tier *t, struct node *node, struct node *parent, const char *name,
 		  const struct state_of *look, bool empty, enum trash_reason reason);
-
-/*
- * The node of a name that was just looked at, with its inode number in st; hard
- * links share one.  Counted.
- */
-int ns_node_of(struct tier *t, struct node *parent, const char *name, const struct state_of *look,
-	       struct node **ret, struct stat *ret_st);
 
 /*
  * Something of ours moved only the attributes or the name of an archived file's

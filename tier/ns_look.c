@@ -61,8 +61,12 @@ static int node_for(struct tier *t, struct node *parent, const char *name,
 	return node_get(t->tree, parent, name, look->is_dir, ret);
 }
 
-int ns_node_of(struct tier *t, struct node *parent, const char *name, const struct state_of *look,
-	       struct node **ret, struct stat *ret_st)
+/*
+ * The node of a name that was just looked at, with its inode number in st; hard
+ * links share one.  Counted.
+ */
+static int node_of(struct tier *t, struct node *parent, const char *name,
+		   const struct state_of *look, struct node **ret, struct stat *ret_st)
 {
 	struct node *node;
 	int r;
@@ -99,7 +103,7 @@ int ns_lookup(struct tier *t, struct node *parent, const char *name, struct node
 		return r;
 	if (look.state == STATE_NONE)
 		return -ENOENT;
-	return ns_node_of(t, parent, name, &look, ret, ret_st);
+	return node_of(t, parent, name, &look, ret, ret_st);
 }
 
 int ns_getattr(struct tier *t, struct node *node, int fd, struct stat *ret)

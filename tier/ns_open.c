@@ -35,8 +35,12 @@ static int leave_run(struct tx *tx, void *arg)
 	return rows_to_trash(l->t, tx, &now, l->path, l->reason, EVENT_LOCAL, NULL);
 }
 
-int ns_row_leaves(struct tier *t, struct node *parent, const char *name,
-		  const struct state_of *look, enum trash_reason reason)
+/*
+ * The row of a claimed file leaves for the trash and the cache file stays: it is
+ * about to be written, truncated or linked.  Waits for the commit.
+ */
+static int row_leaves(struct tier *t, struct node *parent, const char *name,
+		      const struct state_of *look, enum trash_reason reason)
 {
 	struct leave l = { .t = t, .row = &look->row };
 	char *path;
@@ -67,7 +71,7 @@ int ns_make_local(struct tier *t, struct node *node, struct node *parent, const 
 		if (r < 0)
 			return r;
 	}
-	return ns_row_leaves(t, parent, name, look, reason);
+	return row_leaves(t, parent, name, look, reason);
 }
 
 static int open_writing_claimed(struct tier *t, struct node *node, int flags, bool wait,

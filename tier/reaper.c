@@ -31,7 +31,7 @@
 #define PRESSED_MS 10000 /* a directory in which pressure found nothing to do */
 #define TELL_MS 60000
 
-int64_t reap_backoff_ms(unsigned fails)
+static int64_t backoff_ms(unsigned fails)
 {
 	int64_t ms = BACKOFF_LEAST_MS;
 
@@ -97,18 +97,18 @@ static void back_off_locked(struct reaper *r, struct reap_dir *e, struct look *l
 
 	if (l->store_error) {
 		r->store_fails++;
-		r->pause_until_ms = now + reap_backoff_ms(r->store_fails);
+		r->pause_until_ms = now + backoff_ms(r->store_fails);
 		l->next_archive_ms = r->pause_until_ms;
 	} else if (l->archived > 0) {
 		r->store_fails = 0;
 		r->pause_until_ms = 0;
 	}
 	e->fails = l->file_error ? e->fails + 1 : 0;
-	again = now + reap_backoff_ms(e->fails);
+	again = now + backoff_ms(e->fails);
 	if (l->file_error && again < l->next_archive_ms)
 		l->next_archive_ms = again;
 	e->release_fails = l->again_release ? e->release_fails + 1 : 0;
-	again = now + reap_backoff_ms(e->release_fails);
+	again = now + backoff_ms(e->release_fails);
 	if (l->again_release && again < l->next_release_ms)
 		l->next_release_ms = again;
 	if ((l->what & (LOOK_ANY_ARCHIVE_AGE | LOOK_UNTIL_LOW)) && l->released + l->archived == 0)

@@ -218,7 +218,6 @@ void table_disown(struct reaper *r, struct reap_dir *e, const struct look *l, in
 
 /* reaper.c */
 void reap_job(struct job *job);
-int64_t reap_backoff_ms(unsigned fails);
 void reap_scan(struct job *job);
 void reap_pressure(struct reaper *r);
 

@@ -74,7 +74,6 @@ void run_flush(struct run *run);		   /* those that wait for more names */
 void run_fail(struct run *run, const char *path, const char *reason);
 void run_fail_node(struct run *run, struct node *node, int r);
 void run_moved(struct run *run, uint64_t files, uint64_t bytes);
-void run_skipped(struct run *run, uint64_t files);
 void run_look(struct job *job);	   /* archive, release, drain of a directory or names */
 void run_deliver(struct run *run); /* the caller's thread */
 

@@ -51,7 +51,7 @@ void run_moved(struct run *run, uint64_t files, uint64_t bytes)
 	lock_drop(&run->lock);
 }
 
-void run_skipped(struct run *run, uint64_t files)
+static void run_skipped(struct run *run, uint64_t files)
 {
 	lock_take(&run->lock);
 	run->p.files_skipped += files;
