@@ -8,7 +8,6 @@
 #include <ftw.h>
 #include <pthread.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -22,6 +21,7 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/tier_rig.h"
 #include "tier/cache.h"
 
 struct fixture {
@@ -526,15 +526,8 @@ static void test_forget_race(void **state)
 	node_put(f->tree, r.dirs[0]);
 }
 
-static void test_needs_root(void **state)
-{
-	(void)state;
-	skip();
-}
-
 int main(void)
 {
-	const struct CMUnitTest needs_root[] = { cmocka_unit_test(test_needs_root) };
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_one_daemon, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_probe_leaves_nothing, setup, teardown),
@@ -550,12 +543,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_race, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_forget_race, setup, teardown),
 	};
-	sigset_t sigio;
 
-	sigemptyset(&sigio);
-	sigaddset(&sigio, SIGIO);
-	sigprocmask(SIG_BLOCK, &sigio, NULL);
-	if (geteuid() != 0)
-		return cmocka_run_group_tests(needs_root, NULL, NULL);
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return rig_run(tests, sizeof(tests) / sizeof(tests[0]));
 }

@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -23,6 +22,7 @@
 #include <cmocka.h>
 
 #include "tests/unit/list_sim.h"
+#include "tests/unit/tier_rig.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define N_RANDOM 400
@@ -522,15 +522,8 @@ static void test_threads(void **state)
 		fail_msg("%s", wrong);
 }
 
-static void test_needs_root(void **state)
-{
-	(void)state;
-	skip();
-}
-
 int main(void)
 {
-	const struct CMUnitTest needs_root[] = { cmocka_unit_test(test_needs_root) };
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_still, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_offsets, setup, teardown),
@@ -540,12 +533,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_random, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
 	};
-	sigset_t sigio;
 
-	sigemptyset(&sigio);
-	sigaddset(&sigio, SIGIO);
-	sigprocmask(SIG_BLOCK, &sigio, NULL);
-	if (geteuid() != 0)
-		return cmocka_run_group_tests(needs_root, NULL, NULL);
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return rig_run(tests, sizeof(tests) / sizeof(tests[0]));
 }
