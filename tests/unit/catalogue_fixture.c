@@ -105,6 +105,14 @@ void write_ok(struct catalogue *c, int (*run)(struct tx *tx, void *arg), void *a
 	assert_int_equal(catalogue_write(c, SYNC_NORMAL, run, arg), 0);
 }
 
+struct catalogue_counts counts(struct catalogue *c)
+{
+	struct catalogue_counts n;
+
+	assert_int_equal(catalogue_counts(c, &n), 0);
+	return n;
+}
+
 struct file_row a_file(dirid_t dir, const char *name, int n)
 {
 	struct file_row row = {

@@ -32,6 +32,8 @@ int fixture_try_open(struct fixture *f, bool create); /* err holds the sentence 
 /* catalogue_write with SYNC_NORMAL that must succeed. */
 void write_ok(struct catalogue *c, int (*run)(struct tx *tx, void *arg), void *arg);
 
+struct catalogue_counts counts(struct catalogue *c);
+
 /* A plausible row, different for each n. */
 struct file_row a_file(dirid_t dir, const char *name, int n);
 void assert_same_file(const struct file_row *a, const struct file_row *b); /* but txn */

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Rows of files and directories: what is put is got, what is wrong is refused, and
- * the kept counters are what is there (each test ends with that check).  Numbers
- * are unique.
+ * Rows of files: what is put is got, what is wrong is refused, and the kept counters
+ * are what is there (each test ends with that check).  Numbers are unique.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,14 +19,6 @@
 
 #include "lib/log.h"
 #include "tests/unit/catalogue_fixture.h"
-
-static struct catalogue_counts counts(struct catalogue *c)
-{
-	struct catalogue_counts n;
-
-	assert_int_equal(catalogue_counts(c, &n), 0);
-	return n;
-}
 
 /* ---- a fresh one ---- */
 
@@ -281,168 +272,6 @@ static void t_find_name(void **state)
 	fixture_reopen(f);
 }
 
-/* ---- directories and paths ---- */
-
-static int run_dir_put(struct tx *tx, void *arg)
-{
-	return tx_dir_put(tx, arg);
-}
-
-static int run_dir_delete(struct tx *tx, void *arg)
-{
-	return tx_dir_delete(tx, *(dirid_t *)arg);
-}
-
-static int run_dir_move(struct tx *tx, void *arg)
-{
-	struct move *m = arg;
-
-	return tx_dir_move(tx, m->dir, m->new_dir, m->new_name);
-}
-
-/* Two directories of the root change places. */
-static int run_dir_swap(struct tx *tx, void *arg)
-{
-	struct move *m = arg;
-	int r = tx_dir_move(tx, m->dir, ROW_ROOT_DIR, "");
-
-	if (r == 0)
-		r = tx_dir_move(tx, m->new_dir, ROW_ROOT_DIR, m->name);
-	if (r == 0)
-		r = tx_dir_move(tx, m->dir, ROW_ROOT_DIR, m->new_name);
-	return r;
-}
-
-static void t_dir_rows(void **state)
-{
-	struct fixture *f = *state;
-	struct dir_row row = { .parent = ROW_ROOT_DIR,
-			       .name = "cam",
-			       .ino = 17,
-			       .attr = { 040700, 3, 4, 0, 5, 6, 7 },
-			       .c_mtime_ns = 8,
-			       .c_ctime_ns = 9 };
-	struct dir_row got, rows[3];
-
-	write_ok(f->c, run_dir_put, &row);
-	assert_int_equal(cat_dir_find(f->c, ROW_ROOT_DIR, "cam", &got), 0);
-	assert_int_equal(got.id, row.id);
-	row.attr.mtime_ns = 100;
-	write_ok(f->c, run_dir_put, &row);
-	assert_int_equal(cat_dir_get(f->c, row.id, &got), 0);
-	assert_int_equal(got.attr.mode, 040700);
-	assert_int_equal(got.attr.uid, 3);
-	assert_int_equal(got.attr.gid, 4);
-	assert_int_equal(got.attr.atime_ns, 5);
-	assert_int_equal(got.attr.mtime_ns, 100);
-	assert_int_equal(got.attr.ctime_ns, 7);
-	assert_int_equal(got.c_mtime_ns, 8);
-	assert_int_equal(got.c_ctime_ns, 9);
-	assert_int_equal(got.ino, 17);
-	assert_int_equal(counts(f->c).dirs, 2);
-
-	row.id = 0; /* the name is taken */
-	assert_int_equal(catalogue_write(f->c, SYNC_NORMAL, run_dir_put, &row), -EEXIST);
-	row.parent = 99;
-	assert_int_equal(catalogue_write(f->c, SYNC_NORMAL, run_dir_put, &row), -ENOENT);
-	row.id = 98;
-	assert_int_equal(catalogue_write(f->c, SYNC_NORMAL, run_dir_put, &row), -ENOENT);
-	row.id = got.id;
-	row.parent = ROW_ROOT_DIR;
-	strcpy(row.name, "other"); /* put does not move */
-	assert_int_equal(catalogue_write(f->c, SYNC_NORMAL, run_dir_put, &row), -EINVAL);
-	assert_int_equal(cat_dir_get(f->c, ROW_ROOT_DIR, &row), 0);
-	row.attr.uid = 12;
-	write_ok(f->c, run_dir_put, &row);
-	assert_int_equal(cat_dir_get(f->c, ROW_ROOT_DIR, &got), 0);
-	assert_int_equal(got.attr.uid, 12);
-
-	make_dir(f->c, ROW_ROOT_DIR, "b");
-	make_dir(f->c, ROW_ROOT_DIR, "z");
-	assert_int_equal(cat_dirs_after(f->c, ROW_ROOT_DIR, "", rows, 2), 2);
-	assert_string_equal(rows[0].name, "b");
-	assert_int_equal(cat_dirs_after(f->c, ROW_ROOT_DIR, rows[1].name, rows, 3), 1);
-	assert_string_equal(rows[0].name, "z");
-	fixture_reopen(f);
-}
-
-static void t_dir_moves(void **state)
-{
-	struct fixture *f = *state;
-	dirid_t a = make_dir(f->c, ROW_ROOT_DIR, "a"), b = make_dir(f->c, a, "b");
-	dirid_t c = make_dir(f->c, b, "c"), gone = 99, root = ROW_ROOT_DIR;
-	struct file_row row = a_file(c, "f", 1);
-	struct move circle = { .dir = a, .new_dir = c, .new_name = "x" };
-	struct move taken = { .dir = c, .new_dir = ROW_ROOT_DIR, .new_name = "a" };
-	struct move up = { .dir = b, .new_dir = ROW_ROOT_DIR, .new_name = "new" };
-	struct move swap = { .dir = a, .name = "a", .new_dir = b, .new_name = "new" };
-	struct dir_row row_a, dead;
-	char *path;
-
-	assert_int_equal(put_file(f->c, &row), 0);
-	assert_int_equal(cat_dir_path(f->c, c, &path), 0);
-	assert_string_equal(path, "a/b/c");
-	free(path);
-	assert_int_equal(cat_dir_path(f->c, gone, &path), -ENOENT);
-	assert_int_equal(catalogue_write(f->c, SYNC_NORMAL, run_dir_move, &circle), -EINVAL);
-	assert_int_equal(catalogue_write(f->c, SYNC_NORMAL, run_dir_move, &taken), -EEXIST);
-	write_ok(f->c, run_dir_move, &up);
-	assert_int_equal(cat_dir_path(f->c, c, &path), 0);
-	assert_string_equal(path, "new/c");
-	free(path);
-
-	assert_int_equal(catalogue_write(f->c, SYNC_NORMAL, run_dir_delete, &b), -ENOTEMPTY);
-	assert_int_equal(catalogue_write(f->c, SYNC_NORMAL, run_dir_delete, &c), -ENOTEMPTY);
-	assert_int_equal(catalogue_write(f->c, SYNC_NORMAL, run_dir_delete, &gone), -ENOENT);
-	assert_int_equal(catalogue_write(f->c, SYNC_NORMAL, run_dir_delete, &root), -ENOTEMPTY);
-	assert_int_equal(cat_dir_is_empty(f->c, a), 1);
-	assert_int_equal(cat_dir_get(f->c, a, &row_a), 0);
-	write_ok(f->c, run_dir_delete, &a);
-	assert_int_equal(cat_dir_get(f->c, a, &dead), -ENOENT);
-	write_ok(f->c, run_dir_put, &row_a); /* what an undo does: the same id */
-	assert_int_equal(cat_dir_get(f->c, a, &dead), 0);
-	assert_string_equal(dead.name, "a");
-	write_ok(f->c, run_dir_swap, &swap);
-	assert_int_equal(cat_dir_path(f->c, c, &path), 0);
-	assert_string_equal(path, "a/c");
-	free(path);
-	assert_true(make_dir(f->c, ROW_ROOT_DIR, "again") > c); /* ids are not used again */
-	fixture_reopen(f);
-}
-
-struct path {
-	const char *text;
-	int64_t id;
-};
-
-static int run_path(struct tx *tx, void *arg)
-{
-	struct path *p = arg;
-
-	return tx_path_id(tx, p->text, &p->id);
-}
-
-static void t_paths(void **state)
-{
-	struct fixture *f = *state;
-	struct path a = { .text = "3K/2017" }, b = { .text = "" }, again = { .text = "3K/2017" };
-	char *text;
-
-	write_ok(f->c, run_path, &a);
-	write_ok(f->c, run_path, &b);
-	fixture_reopen(f);
-	write_ok(f->c, run_path, &again);
-	assert_int_equal(a.id, again.id);
-	assert_int_not_equal(a.id, b.id);
-	assert_int_equal(cat_path_text(f->c, a.id, &text), 0);
-	assert_string_equal(text, "3K/2017");
-	free(text);
-	assert_int_equal(cat_path_text(f->c, b.id, &text), 0);
-	assert_string_equal(text, "");
-	free(text);
-	assert_int_equal(cat_path_text(f->c, 99, &text), -ENOENT);
-}
-
 /* ---- numbers ---- */
 
 #define N_NUMBERS 50000 /* of each thread: together more than two blocks */
@@ -495,9 +324,8 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 	const struct CMUnitTest tests[] = {
-		T(t_ids),      T(t_fresh),	 T(t_file_fields), T(t_file_refused),
-		T(t_names),    T(t_file_delete), T(t_file_move),   T(t_find_name),
-		T(t_dir_rows), T(t_dir_moves),	 T(t_paths),	   T(t_numbers),
+		T(t_ids),	  T(t_fresh),	  T(t_file_fields), T(t_file_refused), T(t_names),
+		T(t_file_delete), T(t_file_move), T(t_find_name),   T(t_numbers),
 	};
 
 	log_open("t_catalogue", false);

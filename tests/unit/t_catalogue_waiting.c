@@ -17,14 +17,6 @@
 #include "lib/log.h"
 #include "tests/unit/catalogue_fixture.h"
 
-static struct catalogue_counts counts(struct catalogue *c)
-{
-	struct catalogue_counts n;
-
-	assert_int_equal(catalogue_counts(c, &n), 0);
-	return n;
-}
-
 /* ---- trash ---- */
 
 struct discard {
