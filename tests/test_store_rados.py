@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The RADOS store on a real Ceph: the contract, and everything that goes wrong.
 
-The contract suite is t_store; the rest drives tests/tools/storecat.c, whose
-operations must all end within the store's timeout, whatever Ceph does.
+The contract suites are t_store and t_store_keys; the rest drives tests/tools/storecat.c,
+whose operations must all end within the store's timeout, whatever Ceph does.
 """
 
 import os
@@ -150,12 +150,14 @@ def mend(ceph):
 # --- the contract -----------------------------------------------------------------
 
 @pytest.mark.parametrize("namespace", [None, "ebb one"], ids=["default", "namespace"])
-def test_contract(ceph, pool, namespace):
+@pytest.mark.parametrize("suite", ["t_store", "t_store_keys"])
+def test_contract(ceph, pool, namespace, suite):
     url = ceph.url(pool, namespace)
-    done = subprocess.run([program("t_store")], env=environ(EBB_TEST_RADOS=url), text=True,
+    done = subprocess.run([program(suite)], env=environ(EBB_TEST_RADOS=url), text=True,
                           errors="replace", capture_output=True, timeout=proc.scaled(280),
                           check=False)
-    assert done.returncode == 0, f"EBB_TEST_RADOS='{url}' t_store\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == 0, (
+        f"EBB_TEST_RADOS='{url}' {suite}\n{done.stdout}\n{done.stderr}")
     assert ceph.ls(pool, namespace) == []
 
 

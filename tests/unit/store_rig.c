@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/clock.h"
 #include "lib/crc.h"
@@ -101,6 +102,13 @@ int sut_open(void **state)
 	return r;
 }
 
+int sut_count_listed(const char *k, void *arg)
+{
+	(void)k;
+	++*(unsigned *)arg;
+	return 0;
+}
+
 int sut_drop_listed(const char *k, void *arg)
 {
 	(void)arg;
@@ -114,4 +122,51 @@ int sut_close(void **state)
 	store_close(sut.store);
 	sut.store = NULL;
 	return 0;
+}
+
+/* Once bare and once inside a fault store whose rules file does not exist. */
+static int run_on(const char *url, bool is_dir, bool durable, const struct CMUnitTest *suite,
+		  size_t n)
+{
+	char *wrapped;
+	int failed;
+
+	sut.url = url;
+	sut.is_dir = is_dir;
+	sut.durable = durable;
+	failed = _cmocka_run_group_tests(url, suite, n, sut_open, sut_close);
+
+	if (asprintf(&wrapped, "fault:/nonexistent/rules:%s", url) < 0)
+		abort();
+	sut.url = wrapped;
+	failed += _cmocka_run_group_tests(wrapped, suite, n, sut_open, sut_close);
+	free(wrapped);
+	return failed;
+}
+
+int sut_run(const char *name, const struct CMUnitTest *suite, size_t n)
+{
+	const char *rados = getenv("EBB_TEST_RADOS");
+	char dir[64], url[80], command[160];
+	int failed;
+
+	snprintf(sut.prefix, sizeof(sut.prefix), "%s-%d", name, getpid());
+	if (rados)
+		return run_on(rados, false, true, suite, n);
+
+	snprintf(dir, sizeof(dir), "/var/tmp/%s-XXXXXX", name);
+	if (!mkdtemp(dir))
+		return 1;
+	failed = run_on("mem:t_store", false, true, suite, n);
+	failed += run_on("mem:", false, false, suite, n);
+	snprintf(url, sizeof(url), "dir:%s", dir);
+	failed += run_on(url, true, true, suite, n);
+	/* Nothing may be left of all this but the directory itself. */
+	if (rmdir(dir) < 0) {
+		fprintf(stderr, "%s: left in %s:\n", name, dir);
+		snprintf(command, sizeof(command), "find %s; rm -rf %s", dir, dir);
+		failed += system(command) != 0;
+		failed++;
+	}
+	return failed;
 }

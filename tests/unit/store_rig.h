@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What the contract suite of stores (t_store.c) works with: a store, keys, crowds. */
+/*
+ * What the contract suites of stores (t_store.c, t_store_keys.c) work with: stores to run
+ * on, keys, crowds.
+ */
 #ifndef EBB_TESTS_UNIT_STORE_RIG_H
 #define EBB_TESTS_UNIT_STORE_RIG_H
 
@@ -20,11 +23,19 @@ struct store_rig {
 };
 extern struct store_rig sut;
 
+struct CMUnitTest;
+/*
+ * Runs the suite on mem and dir stores, or on EBB_TEST_RADOS=rados:POOL?conf=FILE alone, and
+ * on the fault store, without rules, around each.  How many failed.
+ */
+int sut_run(const char *name, const struct CMUnitTest *suite, size_t n);
+
 /* Fixtures of a group: opens sut.url; drops what is left below sut.prefix and closes. */
 int sut_open(void **state);
 int sut_close(void **state);
 /* For store_list. */
 int sut_drop_listed(const char *k, void *arg);
+int sut_count_listed(const char *k, void *arg); /* arg: unsigned */
 
 /* A key of this run; static, four may be in use at a time. */
 const char *sut_key(const char *name);
