@@ -117,6 +117,13 @@ char *path_dir(const char *path)
 	return strndup(path, slash ? (size_t)(slash - path) : 0);
 }
 
+char *path_join(const char *dir, const char *name)
+{
+	char *path;
+
+	return asprintf(&path, "%s%s%s", dir, dir[0] ? "/" : "", name) < 0 ? NULL : path;
+}
+
 int path_real_parent(const char *path, char **ret)
 {
 	AUTO_FREE char *given = path_dir(path), *dir = NULL;

@@ -33,6 +33,9 @@ const char *path_name(const char *path);
 /* What stands before the last slash, "" where there is none; heap.  NULL without memory. */
 char *path_dir(const char *path);
 
+/* "dir/name", or name alone where dir is ""; heap.  NULL without memory. */
+char *path_join(const char *dir, const char *name);
+
 /*
  * As realpath(3), but the last component need not be there and stays as it is written.
  * Heap, absolute.  0 or -errno of resolving its directory (-ENOENT, -EACCES, ...), -ENOMEM.

@@ -122,10 +122,9 @@ static int resolve_archived(struct tier *t, const struct event_row *ev, struct s
 		r = cat_dir_path(t->cat, ev->dir, &dir);
 	if (r < 0)
 		return r;
-	if (asprintf(path, "%s%s%s", dir, dir[0] ? "/" : "", ev->name) < 0) {
-		*path = NULL;
+	*path = path_join(dir, ev->name);
+	if (!*path)
 		return -ENOMEM;
-	}
 	r = object_url(t, &row, *path, url);
 	if (r < 0)
 		return r;

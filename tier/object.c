@@ -34,9 +34,8 @@ static int path_key(struct tier *t, const struct file_row *row, char **ret)
 	r = cat_path_text(t->cat, row->objdir, &dir);
 	if (r < 0)
 		return r;
-	if (asprintf(ret, "%s%s%s", dir, dir[0] ? "/" : "", name) < 0)
-		return -ENOMEM;
-	return 0;
+	*ret = path_join(dir, name);
+	return *ret ? 0 : -ENOMEM;
 }
 
 int object_key(struct tier *t, const struct file_row *row, unsigned n, char **ret)

@@ -225,13 +225,6 @@ static int settle(struct verify *v, bool all)
 
 /* ---- walking the catalogue ------------------------------------------------------ */
 
-static char *join(const char *dir, const char *name)
-{
-	char *path;
-
-	return asprintf(&path, "%s%s%s", dir, dir[0] ? "/" : "", name) < 0 ? NULL : path;
-}
-
 static int add_dir(struct verify *v, dirid_t id, const char *path)
 {
 	struct pending_dir *d = malloc(sizeof(*d) + strlen(path) + 1);
@@ -255,7 +248,7 @@ static int start_check(struct verify *v, const struct file_row *row, const char 
 	lock_take(&v->lock);
 	c = find(v, CHECK_FREE);
 	lock_drop(&v->lock);
-	c->path = join(dir, row->name);
+	c->path = path_join(dir, row->name);
 	if (!c->path)
 		return -ENOMEM;
 	c->row = *row;
@@ -297,7 +290,7 @@ static int walk_dirs(struct verify *v, const struct pending_dir *d)
 		return -ENOMEM;
 	while ((n = cat_dirs_after(v->t->cat, d->id, after, rows, PAGE_ROWS)) > 0) {
 		for (int i = 0; i < n; i++) {
-			AUTO_FREE char *path = join(d->path, rows[i].name);
+			AUTO_FREE char *path = path_join(d->path, rows[i].name);
 
 			r = path ? add_dir(v, rows[i].id, path) : -ENOMEM;
 			if (r < 0)

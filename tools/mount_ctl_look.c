@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/cleanup.h"
+#include "lib/path.h"
 #include "tier/object.h"
 #include "tier/reaper.h"
 #include "tier/state.h"
@@ -207,11 +208,8 @@ static int tell_row(struct locate *l, const struct file_row *row)
 
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
-	if (asprintf(&path, "%s%s%s", dir, dir[0] ? "/" : "", row->name) < 0) {
-		path = NULL;
-		return -ENOMEM;
-	}
-	return tell(l, path);
+	path = path_join(dir, row->name);
+	return path ? tell(l, path) : -ENOMEM;
 }
 
 static int locate_rows(struct locate *l, const char *name)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Nothing outside the directory is reached, by no spelling and through no
- * symlink; what is inside opens as open(2) would.  Paths are cut at the last slash.
+ * symlink; what is inside opens as open(2) would.  Paths are cut at the last slash, and joined.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -239,6 +239,20 @@ static void test_split(void **state)
 	}
 }
 
+static void test_join(void **state)
+{
+	static const char *const joins[][3] = {
+		{ "a/b", "c", "a/b/c" }, { "", "c", "c" }, { "a", "", "a/" }, { "", "", "" }
+	};
+
+	for (size_t i = 0; i < sizeof(joins) / sizeof(joins[0]); i++) {
+		char *path = path_join(joins[i][0], joins[i][1]);
+
+		assert_string_equal(path, joins[i][2]);
+		free(path);
+	}
+}
+
 static void assert_real_parent(const char *path, const char *dir, const char *name)
 {
 	char want[PATH_MAX], *got;
@@ -337,6 +351,7 @@ int main(void)
 		cmocka_unit_test(test_mkdirs),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_split),
+		cmocka_unit_test(test_join),
 		cmocka_unit_test(test_real_parent),
 		cmocka_unit_test(test_inside),
 		cmocka_unit_test(test_full_reads_and_writes),
