@@ -15,7 +15,6 @@
 #include <string.h>
 
 #include "backend/store_ops.h"
-#include "lib/log.h"
 
 static const struct store_ops *const implementations[] = {
 	&store_dir_ops,

@@ -22,7 +22,6 @@
 
 #include "backend/store_fault.h"
 #include "backend/store_ops.h"
-#include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 

@@ -17,7 +17,6 @@
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"
-#include "lib/log.h"
 #include "lib/text.h"
 
 static const store_advice advice = {

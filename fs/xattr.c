@@ -10,10 +10,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/xattr.h>
-#include <unistd.h>
 
 #include "lib/cleanup.h"
 #include "tier/ns.h"

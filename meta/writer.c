@@ -18,7 +18,6 @@
 #include <string.h>
 
 #include "lib/clock.h"
-#include "lib/log.h"
 #include "meta/catalogue_int.h"
 
 #define GROUP_MAX 256

@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <json-c/json.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "lib/clock.h"

@@ -3,7 +3,6 @@
 #include "tier/intent_json.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "tier/tier_int.h"

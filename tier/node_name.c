@@ -6,7 +6,6 @@
  * unlinked).  Names and parents change under the exclusive lock only, so a walk to
  * the root under the shared one sees one state of the tree.
  */
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -14,7 +14,6 @@
 
 #include "lib/clock.h"
 #include "lib/failpoint.h"
-#include "lib/path.h"
 #include "tier/ns_int.h"
 
 /* ---- as the caller -------------------------------------------------------- */

@@ -12,7 +12,6 @@
 #include "tier/read.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 

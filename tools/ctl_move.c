@@ -2,7 +2,6 @@
 /* ebbctl archive, release, restore, drain and verify: what takes a while and may fail file by file. */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "lib/cleanup.h"

@@ -28,7 +28,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "lib/cleanup.h"
 #include "lib/units.h"

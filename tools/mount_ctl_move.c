@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* archive, release, restore, drain, verify: what moves or reads bytes, and says how far it is. */
 #include <errno.h>
-#include <string.h>
 
 #include "lib/clock.h"
 #include "tier/reaper.h"

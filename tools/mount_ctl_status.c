@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* status: every part of the mount asked for what it knows.  tools/ctl_status.c documents the fields. */
-#include <string.h>
 
 #include "backend/sink.h"
 #include "backend/store.h"

@@ -2,7 +2,6 @@
 /* trash: what is in it, bringing back, dropping at once. */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"
