@@ -23,17 +23,7 @@
 
 static int setup(void **state)
 {
-	struct rig *rig = rig_new(RIG_MEM, "trash_grace=24h");
-
-	rig_open(rig);
-	*state = rig;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	rig_free(*state);
-	return 0;
+	return rig_setup(state, "trash_grace=24h");
 }
 
 /* ---- keys -------------------------------------------------------------------------- */
@@ -245,7 +235,7 @@ static void two_thousand(void **state)
 	free(result);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, rig_teardown)
 
 int main(void)
 {

@@ -27,17 +27,7 @@
 
 static int setup(void **state)
 {
-	struct rig *rig = rig_new(RIG_MEM, "");
-
-	rig_open(rig);
-	*state = rig;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	rig_free(*state);
-	return 0;
+	return rig_setup(state, "");
 }
 
 /* Archived and journalled: ready to go. */
@@ -437,7 +427,7 @@ static void killed_anywhere(void **state)
 	}
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, rig_teardown)
 
 int main(void)
 {

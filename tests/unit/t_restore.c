@@ -24,17 +24,7 @@
 
 static int setup(void **state)
 {
-	struct rig *rig = rig_new(RIG_MEM, "reserve=0,store_timeout=1s");
-
-	rig_open(rig);
-	*state = rig;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	rig_free(*state);
-	return 0;
+	return rig_setup(state, "reserve=0,store_timeout=1s");
 }
 
 static void released(struct rig *rig, const char *path)
@@ -303,7 +293,7 @@ static void killed_anywhere(void **state)
 	}
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, rig_teardown)
 
 int main(void)
 {

@@ -34,6 +34,10 @@ void rig_failpoints(struct rig *rig, const char *spec);
 /* The fault store's rules from now on; "" none. */
 void rig_faults(struct rig *rig, const char *rules);
 
+/* For cmocka: *state is a rig on a memory store, open. */
+int rig_setup(void **state, const char *opts);
+int rig_teardown(void **state);
+
 /* Files, straight in the cache, as an FTP server inside the covered tree writes them. */
 void rig_path(struct rig *rig, const char *path, char *ret, size_t size);
 void rig_write(struct rig *rig, const char *path, const void *data, size_t len);

@@ -242,6 +242,21 @@ int rig_command(struct rig *rig, enum reap_what what, const char *path, struct r
 
 /* ---- running -------------------------------------------------------------------- */
 
+int rig_setup(void **state, const char *opts)
+{
+	struct rig *rig = rig_new(RIG_MEM, opts);
+
+	rig_open(rig);
+	*state = rig;
+	return 0;
+}
+
+int rig_teardown(void **state)
+{
+	rig_free(*state);
+	return 0;
+}
+
 static void needs_root(void **state)
 {
 	(void)state;
