@@ -5,7 +5,8 @@
  * Always true: status adds up what directories held when they were last looked at, and
  * looks again at those that were touched since, as long as it has time for that; so what it
  * says is true now, but for what the scan at start has not come to (scanning), or on a large
- * site as old as the directories' last looks, a minute.
+ * site as old as the directories' last looks, a minute.  The scan counts what it finds, so
+ * there is nothing that was never looked at once it is over.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -195,6 +196,20 @@ int reaper_status(struct tier *t, struct reaper_status *ret)
 
 /* ---- locate ------------------------------------------------------------------- */
 
+/*
+ * False: all it holds has rows, and nothing was touched since that was seen.  The mark is
+ * asked first: who cleared it is counted or has it busy until what was seen is in counts.
+ */
+static bool may_hold_local(struct reaper *r, struct reap_dir *e)
+{
+	bool may = table_is_changed(r, e);
+
+	lock_take(&r->lock);
+	may = may || e->busy || e->users > 1 || e->counts.local_files + e->counts.other_files > 0;
+	lock_drop(&r->lock);
+	return may;
+}
+
 static int find_in(struct reaper *r, struct reap_dir *e, const char *name,
 		   void (*each)(void *arg, const char *path), void *arg)
 {
@@ -232,7 +247,8 @@ int reaper_find_local(struct tier *t, const char *name, void (*each)(void *arg, 
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < n && r == 0; i++)
-		r = find_in(t->reaper, all[i], name, each, arg);
+		if (may_hold_local(t->reaper, all[i]))
+			r = find_in(t->reaper, all[i], name, each, arg);
 	unuse_all(t->reaper, all, n);
 	return r;
 }

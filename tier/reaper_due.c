@@ -153,6 +153,7 @@ struct reap_dir *table_own(struct reaper *r, struct node *dir, bool whole)
 	while (e->busy)
 		cond_wait(&r->idle, &r->lock);
 	e->users--;
+	table_adopt_locked(r); /* our own touch, too: it asks for no look after this one */
 	table_begin_locked(r, e, whole);
 	lock_drop(&r->lock);
 	return e;

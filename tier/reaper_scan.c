@@ -4,9 +4,10 @@
  * directory of the cache.
  *
  * The tree is walked with one directory open at a time; symbolic links are not followed,
- * mount points not crossed.  A directory that holds something but directories becomes
- * known, and due; what is in it is found out by a worker like any other time.  So does an
- * empty one that has rows: a kill may have come before it was removed.
+ * mount points not crossed.  What a directory holds is counted as soon as it is found, and
+ * says when it is due; what is due then is a worker's, which looks again.  So status is
+ * right when the scan is over, while the workers may have days to go.  An empty directory
+ * that has rows becomes due at once: a kill may have come before it was removed.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -138,6 +139,22 @@ static void pause_for_rate(struct scan *s)
 	lock_drop(&s->r->lock);
 }
 
+/* Counts, moves nothing; what cannot be read is tried again by a worker. */
+static void first_look(struct scan *s)
+{
+	struct reaper *r = s->r;
+	struct look l = { .r = r, .dir = s->dir };
+	struct reap_dir *e = table_own(r, s->dir, true);
+	int result;
+
+	if (!e)
+		return; /* without memory: when it is touched */
+	table_clear_changed(r, e);
+	l.future = e->future;
+	result = look_dir(&l);
+	table_disown(r, e, &l, result);
+}
+
 static void scan_one(struct scan *s)
 {
 	struct tier *t = s->r->t;
@@ -158,7 +175,9 @@ static void scan_one(struct scan *s)
 	}
 	if (r == 0 && others + s->subdirs == 0)
 		(void)state_dirid(t, s->dir, &dirid);
-	if (others > 0 || dirid > 0)
+	if (others > 0)
+		first_look(s);
+	else if (dirid > 0)
 		(void)table_touch(s->r, s->dir, true);
 	s->seen += others + s->subdirs;
 	pause_for_rate(s);

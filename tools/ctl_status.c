@@ -11,7 +11,7 @@
  *	oldest_unarchived_s		age of the oldest file that is due and not archived; 0 none
  *	dirs_waiting			directories the reaper has to look at
  *	scanning			the first look at the whole cache is not over: local.* and
- *					archived.* still grow
+ *					archived.* still grow, released.* shrinks
  *	rates.archive_files_per_s, rates.archive_bytes_per_s, rates.release_files_per_s
  *					of the last minute
  *	since_start.archived, .released, .restored, .failed	files

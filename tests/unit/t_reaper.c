@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,6 +100,53 @@ static void adopted_at_start(void **state)
 	rig_until(!rig_status(rig).scanning);
 	assert_int_equal(rig_status(rig).archived_files, 30);
 	assert_int_equal(rig_status(rig).archived_total, 0);
+	rig_free(rig);
+}
+
+/* What was counted without anybody asking for status, which looks for itself. */
+static struct dir_counts counted(struct rig *rig)
+{
+	struct reaper *r = rig->t->reaper;
+	struct dir_counts sum = { 0 };
+
+	lock_take(&r->lock);
+	for (size_t i = 0; i < r->n_heap; i++) {
+		sum.local_files += r->heap[i]->counts.local_files;
+		sum.archived_files += r->heap[i]->counts.archived_files;
+		sum.other_files += r->heap[i]->counts.other_files;
+	}
+	lock_drop(&r->lock);
+	return sum;
+}
+
+/* Status is right when the scan is over, though nothing of a large tree has had its turn. */
+static void counted_by_the_scan(void **state)
+{
+	struct rig *rig = rig_idle("archive_after=1s,release_after=0");
+	char path[64], link[600];
+
+	(void)state;
+	rig_capture(rig, "cam0/archived", 1);
+	assert_int_equal(rig_archive(rig, "cam0/archived"), 0);
+	for (unsigned i = 0; i < 30; i++) {
+		snprintf(path, sizeof(path), "cam%u/2017/12/%u", i % 3, i);
+		rig_capture(rig, path, i);
+	}
+	rig_settle(rig, path);
+	rig_path(rig, "cam1/link", link, sizeof(link));
+	assert_int_equal(symlink("a", link), 0);
+	/* nobody decides that something is due */
+	atomic_store(&rig->t->reaper->scanning, true);
+	rig->t->reaper->scan_job.run(&rig->t->reaper->scan_job);
+	assert_false(atomic_load(&rig->t->reaper->scanning));
+	assert_int_equal(counted(rig).local_files, 30);
+	assert_int_equal(counted(rig).archived_files, 1);
+	assert_int_equal(counted(rig).other_files, 1);
+	/* and then they have it */
+	rig_start(rig);
+	rig_until(rig_state(rig, path) == STATE_RELEASED);
+	rig_until(rig_state(rig, "cam0/archived") == STATE_RELEASED);
+	rig_check(rig);
 	rig_free(rig);
 }
 
@@ -262,6 +310,12 @@ static void locate(void **state)
 	assert_int_equal(reaper_find_local(rig->t, "same", on_found, &f), 0);
 	assert_int_equal(f.n, 1);
 	assert_string_equal(f.last, "cam1/h/same");
+	/* where all had a row a new one is found, too */
+	rig_capture(rig, "cam2/h/new", 4);
+	rig_touch(rig, "cam2/h");
+	f.n = 0;
+	assert_int_equal(reaper_find_local(rig->t, "new", on_found, &f), 0);
+	assert_int_equal(f.n, 1);
 	f.n = 0;
 	assert_int_equal(reaper_find_local(rig->t, "h", on_found, &f), 0);
 	assert_int_equal(reaper_find_local(rig->t, "none", on_found, &f), 0);
@@ -425,6 +479,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(by_age),
 		cmocka_unit_test(adopted_at_start),
+		cmocka_unit_test(counted_by_the_scan),
 		cmocka_unit_test(mount_points_are_not_crossed),
 		cmocka_unit_test(rules_and_temporary_names),
 		cmocka_unit_test(outside_the_windows),
