@@ -126,28 +126,38 @@ static void add_up(struct dir_counts *sum, const struct dir_counts *c)
 }
 
 /*
- * What a directory holds now, if may_look and it was touched; else what it held then.  While
- * somebody works on it that moves: then its mark stays, and it is counted for us alone.
+ * What a directory holds now, if it was touched and there is time; else what it held then.
+ * While somebody works on it that moves: then its mark stays, and it is counted for us alone.
  */
-static void count_dir(struct reaper *r, struct reap_dir *e, bool may_look, struct dir_counts *sum)
+static void count_dir(struct reaper *r, struct reap_dir *e, int64_t until_ms,
+		      struct dir_counts *sum)
 {
-	struct look l = { .r = r, .dir = e->node };
+	struct look l = { .r = r, .dir = e->node, .until_ms = until_ms };
+	bool may_look = clock_mono_ms() < until_ms;
+	struct dir_counts was;
 	bool busy, changed;
 
 	lock_take(&r->lock);
 	busy = e->busy;
-	l.counts = e->counts;
+	was = e->counts;
 	l.future = e->future;
 	lock_drop(&r->lock);
 	changed = may_look && table_is_changed(r, e);
-	if (changed || (may_look && busy)) {
-		l.counts = (struct dir_counts){ 0 };
+	if (!changed && !(may_look && busy)) {
+		add_up(sum, &was);
+		return;
+	}
+	if (!busy)
+		table_clear_changed(r, e);
+	/* gone: nothing is there */
+	if (look_dir(&l) == -ECANCELED) {
+		add_up(sum, &was);
 		if (!busy)
-			table_clear_changed(r, e);
-		(void)look_dir(&l); /* gone: nothing is there */
+			(void)table_touch(r, e->node, false); /* its mark is back */
+		return;
 	}
 	add_up(sum, &l.counts);
-	if (!changed || busy)
+	if (busy)
 		return;
 	lock_take(&r->lock);
 	if (!e->busy)
@@ -168,7 +178,7 @@ int reaper_status(struct tier *t, struct reaper_status *ret)
 	if (result < 0)
 		return result;
 	for (size_t i = 0; i < n; i++)
-		count_dir(r, all[i], clock_mono_ms() < until, &sum);
+		count_dir(r, all[i], until, &sum);
 	unuse_all(r, all, n);
 
 	memset(ret, 0, sizeof(*ret));

@@ -71,6 +71,7 @@ struct look {
 	void (*tell)(struct look *l, enum told told, const char *name, const char *reason,
 		     uint64_t bytes, enum told later);
 	const _Atomic bool *stop;
+	int64_t until_ms;     /* -ECANCELED when that is past; 0: as long as it takes */
 	struct future future; /* in and out */
 	/* out */
 	struct dir_counts counts;

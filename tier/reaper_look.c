@@ -213,7 +213,8 @@ static int end(struct look *l, int result)
 
 static bool is_stopped(struct look *l)
 {
-	return atomic_load(&l->r->stopping) || (l->stop && atomic_load(l->stop));
+	return atomic_load(&l->r->stopping) || (l->stop && atomic_load(l->stop)) ||
+	       (l->until_ms && clock_mono_ms() >= l->until_ms);
 }
 
 static int look_stream(struct look *l)
