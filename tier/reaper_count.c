@@ -5,8 +5,9 @@
  * Always true: status adds up what directories held when they were last looked at, and
  * looks again at those that were touched since, as long as it has time for that; so what it
  * says is true now, but for what the scan at start has not come to (scanning), or on a large
- * site as old as the directories' last looks, a minute.  The scan counts what it finds, so
- * there is nothing that was never looked at once it is over.
+ * site as old as the directories' last looks, a minute; where hundreds of thousands of files
+ * in one directory are being archived, as old as the beginning of that.  The scan counts what
+ * it finds, so there is nothing that was never looked at once it is over.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -169,6 +170,7 @@ int reaper_status(struct tier *t, struct reaper_status *ret)
 {
 	struct reaper *r = t->reaper;
 	int64_t until = clock_mono_ms() + LOOK_BUDGET_MS;
+	bool scanning = atomic_load(&r->scanning); /* it may end while we count */
 	struct dir_counts sum = { 0 };
 	struct reap_dir **all;
 	size_t n;
@@ -182,7 +184,7 @@ int reaper_status(struct tier *t, struct reaper_status *ret)
 	unuse_all(r, all, n);
 
 	memset(ret, 0, sizeof(*ret));
-	ret->scanning = atomic_load(&r->scanning);
+	ret->scanning = scanning;
 	ret->local_files = sum.local_files;
 	ret->local_bytes = sum.local_bytes;
 	ret->archived_files = sum.archived_files;
