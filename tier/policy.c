@@ -223,6 +223,16 @@ int64_t policy_least_archive_after_ms(const struct policy *p)
 	return least < AFTER_LEAST_MS ? AFTER_LEAST_MS : least;
 }
 
+int64_t policy_least_release_after_ms(const struct policy *p)
+{
+	int64_t least = p->conf->release_after;
+
+	for (unsigned i = 0; i < p->n; i++)
+		if (p->rules[i].release_after_ms != UNSET && p->rules[i].release_after_ms < least)
+			least = p->rules[i].release_after_ms;
+	return least;
+}
+
 bool policy_is_temporary(const struct policy *p, const char *name)
 {
 	return text_match_any(p->conf->temporary, name);

@@ -30,6 +30,8 @@ void policy_ask(const struct policy *p, const char *path, const char *name, uint
 		struct policy_says *ret);
 /* The shortest archive_after any file can have: how soon a touched directory may be due. */
 int64_t policy_least_archive_after_ms(const struct policy *p);
+/* The shortest release_after any file can have. */
+int64_t policy_least_release_after_ms(const struct policy *p);
 bool policy_is_temporary(const struct policy *p, const char *name);
 bool policy_archive_open(const struct policy *p, int64_t real_ns); /* within the windows */
 bool policy_release_open(const struct policy *p, int64_t real_ns);

@@ -83,7 +83,8 @@ static void space_out(struct reaper *r, struct look *l)
 	int64_t now = clock_mono_ms();
 	int64_t archive = now + clamp(policy_least_archive_after_ms(r->t->policy) / 4, GAP_LEAST_MS,
 				      ARCHIVE_GAP_MS);
-	int64_t release = now + clamp(r->t->conf->release_after / 64, GAP_LEAST_MS, RELEASE_GAP_MS);
+	int64_t release = now + clamp(policy_least_release_after_ms(r->t->policy) / 64,
+				      GAP_LEAST_MS, RELEASE_GAP_MS);
 
 	if (l->next_archive_ms < archive)
 		l->next_archive_ms = archive;

@@ -73,6 +73,7 @@ static void no_rules_as_configured(void **state)
 	assert_int_equal(says.archive_after_ms, 120000);
 	assert_int_equal(says.release_after_ms, 3 * 3600000);
 	assert_int_equal(policy_least_archive_after_ms(f->policy), 120000);
+	assert_int_equal(policy_least_release_after_ms(f->policy), 3 * 3600000);
 }
 
 static void first_rule_decides(void **state)
@@ -84,12 +85,14 @@ static void first_rule_decides(void **state)
 	add(f, "rule", "/cam1/* never-archive");
 	add(f, "rule", "*.json never-archive");
 	add(f, "rule", "*/keep/* release_after=30d");
+	add(f, "rule", "*/brief/* release_after=5s");
 	make(f);
 	says = ask(f, "cam1/x.json", 1);
 	assert_true(says.archive);
 	assert_false(says.release);
 	assert_int_equal(says.archive_after_ms, 10000);
 	assert_int_equal(policy_least_archive_after_ms(f->policy), 10000);
+	assert_int_equal(policy_least_release_after_ms(f->policy), 5000);
 	assert_false(ask(f, "cam1/2017/12/x.jpg", 1).archive);
 	/* a pattern of a path is not one of a name */
 	assert_true(ask(f, "old/cam1", 1).archive);
