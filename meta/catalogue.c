@@ -78,6 +78,8 @@ static int open_tables(struct catalogue *c, const struct place *p, bool create)
 		r = db_exec(db, SQL_PRAGMA_WRITER);
 	if (r == 0 && create)
 		r = create_tables(db);
+	if (r == 0 && !create)
+		r = schema_add(db);
 	if (r == 0)
 		r = state_load(db, &c->state);
 	if (r == 0)

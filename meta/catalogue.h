@@ -227,6 +227,45 @@ uint64_t catalogue_journal_seq(struct catalogue *c);
 /* Bytes waiting, for status. */
 int64_t catalogue_journal_backlog(struct catalogue *c);
 
+/* ---- checkpoints of the journal (what writes them is tier/checkpoint.c) --- */
+
+struct checkpoint_status {
+	uint64_t seq;	 /* of the newest complete one: the first journal part after it; 0: none */
+	int64_t done_ns; /* when it was complete */
+	int64_t since_bytes;	 /* what the journal took in the store since that one began */
+	uint64_t dropped;	 /* journal parts below are gone from the store */
+	int64_t catalogue_bytes; /* the database */
+};
+/* Any thread.  Or -errno of stat(2). */
+int catalogue_checkpoint_status(struct catalogue *c, struct checkpoint_status *ret);
+
+/*
+ * Reading one: begin fixes seq, before anything is read; everything in parts below
+ * it is in the store.  -EAGAIN: one began at this number already; the journal must go
+ * on first.  One at a time, one thread.
+ */
+struct cat_checkpoint;
+int cat_checkpoint_begin(struct catalogue *c, struct cat_checkpoint **ret);
+uint64_t cat_checkpoint_seq(const struct cat_checkpoint *p);
+/*
+ * 1: the next part, a changeset of about max_bytes, heap; 0: all rows were given.  After
+ * an error the same part may be asked for again.
+ */
+int cat_checkpoint_next(struct cat_checkpoint *p, size_t max_bytes, void **ret, size_t *ret_len);
+/* After 0: the rows are worth something only once the journal is in the store up to here. */
+int64_t cat_checkpoint_txn(const struct cat_checkpoint *p);
+void cat_checkpoint_free(struct cat_checkpoint *p); /* NULL is fine */
+
+/* It is complete in the store, and proved.  -EINVAL: none began there. */
+int catalogue_checkpoint_done(struct catalogue *c, uint64_t seq, int64_t now_ns);
+/* seq of the newest that was complete at done_ns; 0: none. */
+int catalogue_checkpoint_done_by(struct catalogue *c, int64_t done_ns, uint64_t *ret);
+/*
+ * Journal parts below are gone from the store, and checkpoints that begin there.
+ * -EINVAL: backwards, or beyond the newest complete checkpoint.
+ */
+int catalogue_journal_dropped(struct catalogue *c, uint64_t below);
+
 /*
  * Rebuilding: create `file` (never overwrites: -EEXIST) for this node and volume,
  * apply parts in order, finish.  A catalogue that was not finished does not open.
@@ -239,7 +278,18 @@ int cat_rebuild_begin(const char *file, const struct uid128 *volume, const struc
  * journal's owner) and only counts a number.
  */
 int cat_rebuild_apply(struct cat_rebuild *r, uint64_t seq, const void *data, size_t len_bytes);
-int cat_rebuild_finish(struct cat_rebuild *r); /* counts, checks integrity; frees r */
+/*
+ * Before any cat_rebuild_apply(), which then begins at seq: a part of the checkpoint
+ * seq.  -EBADMSG as above.
+ */
+int cat_rebuild_checkpoint(struct cat_rebuild *r, uint64_t seq, const void *data, size_t len_bytes);
+/* Journal parts below are gone from the store; 1 if this is not said. */
+void cat_rebuild_dropped(struct cat_rebuild *r, uint64_t below);
+/*
+ * Counts, checks integrity; frees r.  -ENODATA: the journal ends before the last row of
+ * the checkpoint was read.
+ */
+int cat_rebuild_finish(struct cat_rebuild *r);
 void cat_rebuild_abort(struct cat_rebuild *r); /* removes the file; frees r */
 
 /* PRAGMA quick_check and the kept counters against counted ones; for ebbctl.  0 or -EUCLEAN. */

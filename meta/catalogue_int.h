@@ -4,8 +4,9 @@
  *
  *	catalogue.c  open, close, ids, read-only	file.c dir.c trash.c
  *	place.c	     the file and its lock		outbox.c intent.c
- *	writer.c     the queue, its thread, checkpoints	  the rows: tx_ and cat_
+ *	writer.c     the queue, its thread, the WAL	  the rows: tx_ and cat_
  *	commit.c     one transaction, its changeset	journal.c rebuild.c changeset.c
+ *	checkpoint.c checkpoint_read.c			  the journal's and its checkpoints
  *	reader.c     a connection for each thread	check.c
  *	state.c	     what is kept in memory		db.c schema.c: SQLite's edge
  *
@@ -21,6 +22,12 @@
 
 struct sqlite3_session;
 struct reader;
+
+struct checkpoint_row {
+	uint64_t seq;
+	int64_t mark;	 /* shipped_bytes when it was begun */
+	int64_t done_ns; /* 0: not complete */
+};
 
 /* Row ids, never reused by a catalogue, even once their rows are gone. */
 enum row_ids { ROW_DIR, ROW_PATH, ROW_TRASH, ROW_EVENT, ROW_INTENT, ROW_IDS };
@@ -40,6 +47,10 @@ struct cat_state {
 	int64_t journal_bytes;	/* in journal_out */
 	int64_t journalled_txn; /* the store has everything up to it */
 	uint64_t seq;		/* of the next part to fix, or of the fixed one */
+	/* tables shipped and checkpoint: this file's own */
+	int64_t shipped_bytes;		  /* what the journal took in the store, ever */
+	uint64_t dropped;		  /* journal parts below it are gone from the store */
+	struct checkpoint_row checkpoint; /* the newest complete one; seq 0: none */
 };
 
 struct catalogue {
@@ -95,6 +106,8 @@ int state_count(struct db *db, struct cat_state *ret);
 struct cat_state state_now(struct catalogue *c);
 /* A block of numbers at open: nothing is shared yet. */
 int state_reserve_first(struct catalogue *c);
+/* One more block, waiting for the commit: a transaction that the journal carries. */
+int state_reserve_more(struct catalogue *c);
 
 /* ---- schema.c ---- */
 #define SCHEMA_FORMAT 1
@@ -106,6 +119,10 @@ int schema_set_wal(struct db *db);
 int schema_columns(struct db *db, const char *table, unsigned char key[SCHEMA_MAX_COLUMNS]);
 /* The tables and first rows; inside a transaction. */
 int schema_create(struct db *db, const struct uid128 *volume, const struct uid128 *node);
+/* Its journalled tables alone, empty, without indexes. */
+int schema_create_journalled(struct db *db);
+/* What a catalogue that an older ebbfs made may lack. */
+int schema_add(struct db *db);
 /* 1: a catalogue of this format; 0: empty; -ENOTSUP, -EUCLEAN (err says why), or an error. */
 int schema_recognise(struct db *db, char *err, size_t size);
 
@@ -137,6 +154,21 @@ int reader_start(struct catalogue *c);
 void reader_stop(struct catalogue *c);
 /* The calling thread's connection; borrowed until the thread ends. */
 int reader_get(struct catalogue *c, struct db **ret);
+
+/* ---- checkpoint.c ---- */
+/* A checkpoint begins at the journal's next number: see cat_checkpoint_begin(). */
+int catalogue_checkpoint_begin(struct catalogue *c, uint64_t *ret);
+/* shipped_bytes, dropped and checkpoint of *ret. */
+int checkpoint_load(struct db *db, struct cat_state *ret);
+/* What an object of so many bytes takes in a store. */
+int64_t checkpoint_object_bytes(size_t bytes);
+/* The last transaction of what db holds, as table meta says it. */
+int checkpoint_read_txn(struct db *db, int64_t *ret);
+/* A part of so many bytes is in the store; inside a transaction, state is the transaction's. */
+int checkpoint_count_shipped(struct db *db, struct cat_state *state, size_t bytes);
+/* What a rebuild knows of the store; inside a transaction.  row->seq 0: no checkpoint. */
+int checkpoint_restore(struct db *db, const struct checkpoint_row *row, int64_t shipped_bytes,
+		       uint64_t dropped);
 
 /* ---- rows: the same on the writer's and on a reader's connection ---- */
 bool row_is_name(const char *name);

@@ -225,7 +225,8 @@ static int run_ack(struct tx *tx, void *arg)
 		       fixed.first_txn != part->first_txn))
 		return -EINVAL;
 	if (r < 0 || (r = total(tx->db, part, &bytes)) < 0 || (r = delete_rows(tx->db, part)) < 0 ||
-	    (r = delete_fixed(tx->db, part)) < 0)
+	    (r = delete_fixed(tx->db, part)) < 0 ||
+	    (r = checkpoint_count_shipped(tx->db, &tx->state, (size_t)bytes)) < 0)
 		return tx_result(tx, r);
 	tx->state.journal_bytes -= bytes;
 	tx->state.journalled_txn = part->last_txn;

@@ -9,7 +9,8 @@
  * Applied in order from the first transaction on, nothing conflicts: the rows are
  * what they were.  After a checkpoint, which is read while its owner goes on
  * writing, rows may be ahead of the changes that follow; then the change wins,
- * and one to a row that is gone is left out, because a later one removed it.
+ * and one to a row that is gone is left out, because a later one removed it
+ * (checkpoint_read.c says why that gives the rows as they were).
  *
  * What the lost catalogue had not shipped is undone, but its numbers may be in
  * the store already: the number counter jumps.
@@ -21,6 +22,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "meta/catalogue_int.h"
 #include "meta/place.h"
@@ -33,6 +35,11 @@ struct cat_rebuild {
 	int lock_fd;	 /* owned */
 	uint64_t seq;	 /* applied last */
 	uint64_t merged; /* changes that met another row than they expected */
+	bool journal;	 /* a part of the journal was applied */
+	struct checkpoint_row checkpoint;
+	int64_t checkpoint_txn; /* the journal must reach it */
+	int64_t shipped_bytes;	/* by the parts that were applied */
+	uint64_t dropped;
 	int wal_pages;
 	struct db db;
 };
@@ -132,6 +139,7 @@ int cat_rebuild_begin(const char *file, const struct uid128 *volume, const struc
 	if (!new)
 		return place_refuse_errno(&p, -ENOMEM);
 	new->lock_fd = -1;
+	new->dropped = 1;
 	r = place_take(&p, PLACE_NEW, &new->file, &new->lock_fd);
 	if (r < 0) {
 		free_rebuild(new);
@@ -175,7 +183,7 @@ static int apply(struct cat_rebuild *r, void *data, int len)
 	return rc == SQLITE_OK ? 0 : db_error(&r->db, rc, "apply a part of the journal");
 }
 
-static void checkpoint(struct cat_rebuild *r)
+static void restart_wal(struct cat_rebuild *r)
 {
 	int rc;
 
@@ -212,10 +220,33 @@ int cat_rebuild_apply(struct cat_rebuild *r, uint64_t seq, const void *data, siz
 		ret = apply_part(r, data, len_bytes);
 		if (ret < 0)
 			return ret;
-		checkpoint(r);
+		restart_wal(r);
 	}
 	r->seq = seq;
+	r->journal = true;
+	r->shipped_bytes += checkpoint_object_bytes(len_bytes);
 	return 0;
+}
+
+int cat_rebuild_checkpoint(struct cat_rebuild *r, uint64_t seq, const void *data, size_t len_bytes)
+{
+	int ret;
+
+	if (r->journal || seq == 0 || len_bytes > INT32_MAX ||
+	    (r->checkpoint.seq != 0 && r->checkpoint.seq != seq))
+		return -EBADMSG;
+	ret = apply_part(r, data, len_bytes);
+	if (ret < 0)
+		return ret;
+	restart_wal(r);
+	r->checkpoint.seq = seq;
+	r->seq = seq - 1;
+	return checkpoint_read_txn(&r->db, &r->checkpoint_txn);
+}
+
+void cat_rebuild_dropped(struct cat_rebuild *r, uint64_t below)
+{
+	r->dropped = below;
 }
 
 /* ---- finish ---- */
@@ -230,6 +261,10 @@ static int finish_tables(struct cat_rebuild *r, char *err, size_t size)
 		ret = state_count(db, &s);
 	if (ret < 0)
 		return ret;
+	if (r->checkpoint.seq > 0 && (!r->journal || s.txn <= r->checkpoint_txn)) {
+		snprintf(err, size, "the journal ends before its checkpoint does");
+		return -ENODATA;
+	}
 	s.number += NUMBER_JUMP;
 	s.journal_bytes = 0;
 	s.journalled_txn = s.txn;
@@ -237,6 +272,9 @@ static int finish_tables(struct cat_rebuild *r, char *err, size_t size)
 	ret = state_save_tally(db, &s);
 	if (ret == 0)
 		ret = state_set_meta_int(db, "number", (int64_t)s.number);
+	r->checkpoint.done_ns = clock_real_ns(); /* whoever was the owner may still read */
+	if (ret == 0)
+		ret = checkpoint_restore(db, &r->checkpoint, r->shipped_bytes, r->dropped);
 	if (ret == 0)
 		ret = check_db(db, err, size);
 	if (ret == 0)

@@ -18,10 +18,12 @@
 
 static const char *const statements[] = {
 #define TABLE(name, journalled, text) "CREATE TABLE " #name text,
+#define ADDED(name, text) "CREATE TABLE " #name text,
 #define INDEX(text) "CREATE INDEX " text,
 #define ROW(text) "INSERT INTO " text,
 #include "meta/schema.def"
 #undef TABLE
+#undef ADDED
 #undef INDEX
 #undef ROW
 };
@@ -30,26 +32,71 @@ static const char *const statements[] = {
 #define JOURNALLED_1(name) #name,
 const char *const schema_journalled[] = {
 #define TABLE(name, journalled, text) JOURNALLED_##journalled(name)
+#define ADDED(name, text)
 #define INDEX(text)
 #define ROW(text)
 #include "meta/schema.def"
 #undef TABLE
+#undef ADDED
 #undef INDEX
 #undef ROW
 	NULL
 };
 
-int schema_create(struct db *db, const struct uid128 *volume, const struct uid128 *node)
-{
-	int r;
+#define JOURNALLED_TEXT_0(name, text)
+#define JOURNALLED_TEXT_1(name, text) "CREATE TABLE " #name text,
+static const char *const journalled_statements[] = {
+#define TABLE(name, journalled, text) JOURNALLED_TEXT_##journalled(name, text)
+#define ADDED(name, text)
+#define INDEX(text)
+#define ROW(text)
+#include "meta/schema.def"
+#undef TABLE
+#undef ADDED
+#undef INDEX
+#undef ROW
+};
 
-	for (size_t i = 0; i < sizeof(statements) / sizeof(*statements); i++) {
-		int rc = sqlite3_exec(db->handle, statements[i], NULL, NULL, NULL);
+static const char *const added_statements[] = {
+#define TABLE(name, journalled, text)
+#define ADDED(name, text) "CREATE TABLE IF NOT EXISTS " #name text,
+#define INDEX(text)
+#define ROW(text)
+#include "meta/schema.def"
+#undef TABLE
+#undef ADDED
+#undef INDEX
+#undef ROW
+};
+
+static int exec_all(struct db *db, const char *const *text, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		int rc = sqlite3_exec(db->handle, text[i], NULL, NULL, NULL);
 
 		if (rc != SQLITE_OK)
 			return db_error(db, rc, "make the tables");
 	}
-	r = state_set_meta_uid(db, "node", node);
+	return 0;
+}
+
+int schema_add(struct db *db)
+{
+	return exec_all(db, added_statements, sizeof(added_statements) / sizeof(*added_statements));
+}
+
+int schema_create_journalled(struct db *db)
+{
+	return exec_all(db, journalled_statements,
+			sizeof(journalled_statements) / sizeof(*journalled_statements));
+}
+
+int schema_create(struct db *db, const struct uid128 *volume, const struct uid128 *node)
+{
+	int r = exec_all(db, statements, sizeof(statements) / sizeof(*statements));
+
+	if (r == 0)
+		r = state_set_meta_uid(db, "node", node);
 	if (r == 0)
 		r = state_set_meta_uid(db, "volume", volume);
 	return r;

@@ -87,6 +87,8 @@ int state_load(struct db *db, struct cat_state *ret)
 		r = query_status(&q);
 	if (r == 0)
 		r = load_tally(db, &s);
+	if (r == 0)
+		r = checkpoint_load(db, &s);
 	if (r < 0)
 		return r;
 	if (s.number == 0 || uid128_is_zero(&s.ids.node))
@@ -258,6 +260,11 @@ int state_reserve_first(struct catalogue *c)
 	return tx_commit(&tx);
 }
 
+int state_reserve_more(struct catalogue *c)
+{
+	return catalogue_write(c, SYNC_FULL, run_reserve, NULL);
+}
+
 /* 1: got one; 0: none left. */
 static int take_number(struct catalogue *c, uint64_t *ret)
 {
@@ -284,7 +291,7 @@ int catalogue_next_number(struct catalogue *c, uint64_t *ret)
 	int r;
 
 	while (take_number(c, ret) == 0) {
-		r = catalogue_write(c, SYNC_FULL, run_reserve, NULL);
+		r = state_reserve_more(c);
 		if (r < 0)
 			return r;
 	}

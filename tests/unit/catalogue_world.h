@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A small world of rows that random transactions change in every way there is: files
+ * put, moved, swapped, removed, trashed and brought back, directories made, moved,
+ * swapped and removed, events; one in eight is undone.  The seed alone decides.
+ */
+#ifndef EBB_TESTS_CATALOGUE_WORLD_H
+#define EBB_TESTS_CATALOGUE_WORLD_H
+
+#include <stdint.h>
+
+#include "meta/catalogue.h"
+
+struct world {
+	uint64_t seed;
+	dirid_t dirs[16];
+	int n_dirs;
+	int64_t n_events;
+	int64_t n_trash;
+};
+
+unsigned world_rnd(struct world *w, unsigned below);
+/* For catalogue_write(), arg is the world.  0, or -ECANCELED: this one is undone. */
+int world_change(struct tx *tx, void *arg);
+
+#endif
