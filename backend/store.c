@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "backend/store_ops.h"
@@ -161,4 +162,17 @@ void store_health(struct store *s, struct store_health *ret)
 const char *store_name(struct store *s)
 {
 	return s->name;
+}
+
+bool store_parse_crc32c(const char *text, size_t len, uint32_t *ret)
+{
+	char copy[9] = "";
+
+	if (len != 8)
+		return false;
+	memcpy(copy, text, 8);
+	if (strspn(copy, "0123456789abcdef") != 8)
+		return false;
+	*ret = (uint32_t)strtoul(copy, NULL, 16);
+	return true;
 }

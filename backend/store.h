@@ -54,6 +54,8 @@ struct store_stat {
 	uint64_t size;
 	uint32_t crc32c; /* computed by the store now; 0 from store_stat() */
 	char attempt[STORE_ATTEMPT_MAX];
+	bool has_written;	 /* false: put by others, or its attributes are damaged */
+	uint32_t written_crc32c; /* store_attrs.crc32c of its put; 0 when unknown */
 };
 
 typedef void (*store_cb)(void *arg, int result);
@@ -83,7 +85,7 @@ void store_put(struct store *s, const char *key, const void *data, size_t len_by
 void store_verify(struct store *s, const char *key, struct store_stat *stat, store_cb cb,
 		  void *arg);
 
-/* Size and attempt only, no reading. */
+/* Size and what was written beside the object, no reading. */
 void store_stat(struct store *s, const char *key, struct store_stat *stat, store_cb cb, void *arg);
 
 /* Bytes read; fewer than len only at the end of the object; 0 at or past it. */

@@ -60,6 +60,19 @@ static int read_attempt(int fd, char ret[STORE_ATTEMPT_MAX])
 	return 0;
 }
 
+/* What was written beside the object, into ret. */
+static int read_attrs(int fd, struct store_stat *ret)
+{
+	char text[16];
+	ssize_t n = fgetxattr(fd, XATTR_CRC32C, text, sizeof(text));
+
+	if (n < 0 && errno != ENODATA && errno != ERANGE && errno != EOPNOTSUPP)
+		return -errno;
+	ret->written_crc32c = 0;
+	ret->has_written = n > 0 && store_parse_crc32c(text, (size_t)n, &ret->written_crc32c);
+	return read_attempt(fd, ret->attempt);
+}
+
 static int set_text(int fd, const char *name, const char *value)
 {
 	return fsetxattr(fd, name, value, strlen(value), 0) < 0 ? -errno : 0;
@@ -239,7 +252,7 @@ static int verify_open(struct dir *d, const char *key, bool direct, struct store
 	r = checksum(fd, stat);
 	if (r < 0)
 		return r;
-	return read_attempt(fd, stat->attempt);
+	return read_attrs(fd, stat);
 }
 
 int dir_verify(struct dir *d, const char *key, struct store_stat *ret)
@@ -266,7 +279,7 @@ int dir_stat(struct dir *d, const char *key, struct store_stat *ret)
 		return fd;
 	ret->size = (uint64_t)st.st_size;
 	ret->crc32c = 0;
-	return read_attempt(fd, ret->attempt);
+	return read_attrs(fd, ret);
 }
 
 int64_t dir_get(struct dir *d, const char *key, uint64_t off, void *buf, size_t len_bytes)

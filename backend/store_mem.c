@@ -211,6 +211,8 @@ static int look(struct content *c, const struct store_request *q)
 		q->stat->size = o->len_bytes;
 		q->stat->crc32c = q->op == STORE_VERIFY ? crc32c(0, o->data, o->len_bytes) : 0;
 		memcpy(q->stat->attempt, o->attempt, sizeof(q->stat->attempt));
+		q->stat->has_written = true;
+		q->stat->written_crc32c = o->crc32c;
 	}
 	lock_drop(&c->lock);
 	return o ? 0 : -ENOENT;

@@ -118,6 +118,9 @@ void store_fill_health(struct store *s, struct store_health *ret);
 void store_log_failure(struct store *s, enum store_op op, const char *key, int result,
 		       const char *text);
 
+/* store_attrs.crc32c as the stores that keep text write it: "%08x".  False: it is none. */
+bool store_parse_crc32c(const char *text, size_t len, uint32_t *ret);
+
 extern const struct store_ops store_dir_ops;
 extern const struct store_ops store_mem_ops;
 extern const struct store_ops store_rados_ops;

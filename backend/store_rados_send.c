@@ -106,17 +106,22 @@ int rop_send(struct rop *o, rados_ioctx_t io)
 	}
 }
 
-static void read_attempt(struct rop *o, char ret[STORE_ATTEMPT_MAX])
+/* What was written beside the object, into ret. */
+static void read_attrs(struct rop *o, struct store_stat *ret)
 {
 	const char *name, *value;
 	size_t len;
 
-	ret[0] = '\0';
+	ret->attempt[0] = '\0';
+	ret->has_written = false;
+	ret->written_crc32c = 0;
 	while (rados_getxattrs_next(o->xattrs, &name, &value, &len) == 0 && name) {
+		if (strcmp(name, XATTR_CRC32C) == 0)
+			ret->has_written = store_parse_crc32c(value, len, &ret->written_crc32c);
 		if (strcmp(name, XATTR_ATTEMPT) != 0 || len >= STORE_ATTEMPT_MAX)
 			continue;
-		memcpy(ret, value, len);
-		ret[len] = '\0';
+		memcpy(ret->attempt, value, len);
+		ret->attempt[len] = '\0';
 	}
 }
 
@@ -131,7 +136,7 @@ static int fill_stat(struct rop *o)
 	/* No chunk means an empty object.  Ceph leaves out the final inversion. */
 	if (o->req.op == STORE_VERIFY && o->checksum[0] != 0)
 		o->req.stat->crc32c = ~le32toh(o->checksum[1]);
-	read_attempt(o, o->req.stat->attempt);
+	read_attrs(o, o->req.stat);
 	return 0;
 }
 

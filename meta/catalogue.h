@@ -285,10 +285,9 @@ int cat_rebuild_apply(struct cat_rebuild *r, uint64_t seq, const void *data, siz
 int cat_rebuild_checkpoint(struct cat_rebuild *r, uint64_t seq, const void *data, size_t len_bytes);
 /* Journal parts below are gone from the store; 1 if this is not said. */
 void cat_rebuild_dropped(struct cat_rebuild *r, uint64_t below);
-/*
- * Counts, checks integrity; frees r.  -ENODATA: the journal ends before the last row of
- * the checkpoint was read.
- */
+/* Was enough of the journal applied for the checkpoint that was?  0, or -ENODATA. */
+int cat_rebuild_check(struct cat_rebuild *r);
+/* Counts, checks integrity; frees r.  -ENODATA: as above. */
 int cat_rebuild_finish(struct cat_rebuild *r);
 void cat_rebuild_abort(struct cat_rebuild *r); /* removes the file; frees r */
 

@@ -251,6 +251,22 @@ void cat_rebuild_dropped(struct cat_rebuild *r, uint64_t below)
 
 /* ---- finish ---- */
 
+/* There is a part after every checkpoint, and it tells of a later transaction. */
+static bool too_short(const struct cat_rebuild *r, int64_t txn)
+{
+	return r->checkpoint.seq > 0 && (!r->journal || txn <= r->checkpoint_txn);
+}
+
+int cat_rebuild_check(struct cat_rebuild *r)
+{
+	int64_t txn;
+	int ret = checkpoint_read_txn(&r->db, &txn);
+
+	if (ret < 0)
+		return ret;
+	return too_short(r, txn) ? -ENODATA : 0;
+}
+
 static int finish_tables(struct cat_rebuild *r, char *err, size_t size)
 {
 	struct db *db = &r->db;
@@ -261,7 +277,7 @@ static int finish_tables(struct cat_rebuild *r, char *err, size_t size)
 		ret = state_count(db, &s);
 	if (ret < 0)
 		return ret;
-	if (r->checkpoint.seq > 0 && (!r->journal || s.txn <= r->checkpoint_txn)) {
+	if (too_short(r, s.txn)) {
 		snprintf(err, size, "the journal ends before its checkpoint does");
 		return -ENODATA;
 	}

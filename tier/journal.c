@@ -21,6 +21,7 @@
 #include "lib/crc.h"
 #include "lib/failpoint.h"
 #include "lib/lock.h"
+#include "tier/parts.h"
 #include "tier/tier_int.h"
 #include "tier/volume.h"
 
@@ -96,7 +97,7 @@ static int ship_part(struct journal *j, const struct journal_part *part)
 {
 	struct tier *t = j->t;
 	struct catalogue_ids ids = catalogue_ids(t->cat);
-	char key[128], attempt[STORE_ATTEMPT_MAX];
+	char key[PARTS_KEY_SIZE], attempt[STORE_ATTEMPT_MAX];
 	struct store_attrs attrs = { .attempt = attempt, .path = key };
 	int r;
 

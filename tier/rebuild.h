@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Rebuild: a lost catalogue made anew from the journal in the store.
+ * Rebuild: a lost catalogue made anew from the newest checkpoint and the journal in the
+ * store.
  *
  * No daemon runs on it.  A former owner that still runs somewhere is fenced: the
  * next part of its journal is a record of ours, and it turns read-only when it
@@ -42,7 +43,7 @@ struct rebuild_result {
  *	-EINVAL   several nodes wrote to this store, and none was given
  *	-ENOENT   no volume, no such node, nothing in its journal
  *	-ENODATA  a part is missing
- *	-EBADMSG  a part is not readable
+ *	-EBADMSG  a part is not readable, or not what was written
  *	-ECANCELED, others of volume_read, cat_rebuild_*, stores
  */
 int rebuild_run(const struct rebuild_request *req, struct rebuild_result *ret, char *err,

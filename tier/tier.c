@@ -4,7 +4,7 @@
  *
  *	catalogue -> tree, cache (compared by uuid) -> store, sink -> parts
  *	  -> unfinished intents -> journal's thread: does the store belong to us?
- *	  -> (the mount) -> reaper, sinks, drop
+ *	  -> (the mount) -> reaper, sinks, drop, checkpoints
  */
 #include "tier/tier.h"
 
@@ -168,7 +168,7 @@ static int make_parts(struct tier *t)
 	    (r = remotes_new(&t->remotes)) < 0 || (r = listings_new(&t->listings)) < 0 ||
 	    (r = intents_new(t, &t->intents)) < 0 || (r = journal_new(t, &t->journal)) < 0 ||
 	    (r = notify_new(t, &t->notify)) < 0 || (r = drop_new(t, &t->drop)) < 0 ||
-	    (r = reaper_new(t, &t->reaper)) < 0)
+	    (r = checkpoint_new(t, &t->checkpoint)) < 0 || (r = reaper_new(t, &t->reaper)) < 0)
 		return r;
 	return 0;
 }
@@ -223,7 +223,7 @@ int tier_start(struct tier *t)
 	int r;
 
 	if ((r = notify_start(t->notify)) < 0 || (r = reaper_start(t->reaper)) < 0 ||
-	    (r = drop_start(t->drop)) < 0)
+	    (r = drop_start(t->drop)) < 0 || (r = checkpoint_start(t->checkpoint)) < 0)
 		return r;
 	return 0;
 }
@@ -231,6 +231,7 @@ int tier_start(struct tier *t)
 void tier_stop(struct tier *t)
 {
 	reaper_stop(t->reaper);
+	checkpoint_stop(t->checkpoint);
 	drop_stop(t->drop);
 	notify_stop(t->notify);
 }
@@ -246,6 +247,7 @@ void tier_close(struct tier *t)
 	if (t->journal)
 		journal_stop(t->journal);
 	reaper_free(t->reaper);
+	checkpoint_free(t->checkpoint);
 	drop_free(t->drop);
 	notify_free(t->notify);
 	intents_free(t->intents);

@@ -12,6 +12,7 @@
 #include "backend/store.h"
 #include "lib/log.h"
 #include "tier/archive.h"
+#include "tier/checkpoint.h"
 #include "tier/drop.h"
 #include "tier/intent.h"
 #include "tier/journal.h"
@@ -48,6 +49,7 @@ struct tier {
 	struct listings *listings;
 	struct intents *intents;
 	struct journal *journal;
+	struct checkpoint *checkpoint;
 	struct notify *notify;
 	struct drop *drop;
 	struct reaper *reaper;

@@ -5,7 +5,7 @@
  *	.ebb/volume	  {"volume": uuid, "format": 1, "created": seconds}, made once
  *	.ebb/node/<uuid>  {"node": uuid, "host": name, "since": seconds}
  *	.ebb/journal/...  its next part must not be there yet, or be the one this
- *			  catalogue had fixed and not seen acknowledged
+ *			  catalogue had fixed and not seen acknowledged; none behind it
  *
  * Always true: a store that is empty where a volume is expected is refused, not
  * taken for a new one: its disk may not be mounted.  The first catalogue of a volume
@@ -22,6 +22,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/crc.h"
+#include "tier/parts.h"
 #include "tier/tier_int.h"
 #include "tier/volume.h"
 
@@ -164,45 +165,46 @@ static int announce_node(struct tier *t)
 	return r == -EEXIST ? 0 : r;
 }
 
-void journal_key(const struct uid128 *node, uint64_t seq, char *ret, size_t size)
+/* 1: the part at our next number is our own put, not acknowledged before we were killed. */
+static int is_ours(struct tier *t, uint64_t seq, const struct store_stat *stat)
 {
-	char text[UID128_STR_SIZE];
+	struct journal_part part = { 0 };
+	bool ours;
+	int r = catalogue_journal_next(t->cat, JOURNAL_PART_BYTES, &part);
 
-	snprintf(ret, size, JOURNAL_PREFIX "%s/%" PRIu64, uid128_print(node, text), seq);
+	if (r < 0 && r != -ENODATA)
+		return r;
+	ours = r == 0 && part.seq == seq && part.len_bytes == stat->size &&
+	       crc32c(0, part.data, part.len_bytes) == stat->crc32c;
+	free(part.data);
+	return ours;
 }
 
-/* The store must not be ahead of the catalogue. */
+/*
+ * The store must not be ahead of the catalogue.  An old copy of the catalogue may begin
+ * with the same bytes as went on before; or its next part was dropped already, after a
+ * checkpoint: so parts behind it are looked for, too.
+ */
 static int compare_journal(struct tier *t, char *err, size_t size)
 {
 	struct catalogue_ids ids = catalogue_ids(t->cat);
-	struct journal_part part = { 0 };
 	struct store_stat stat;
 	uint64_t seq = catalogue_journal_seq(t->cat);
-	char key[128];
-	bool ours;
+	char key[PARTS_KEY_SIZE];
 	int r;
 
 	journal_key(&ids.node, seq, key, sizeof(key));
 	r = store_verify_wait(t->store, key, &stat);
-	if (r == -ENOENT)
-		return 0;
-	if (r < 0)
+	if (r == 0)
+		r = is_ours(t, seq, &stat);
+	else if (r == -ENOENT)
+		r = 1;
+	if (r == 1) {
+		r = journal_beyond(t->store, &ids.node, seq);
+		if (r <= 0)
+			return r;
+	} else if (r < 0) {
 		return r;
-	r = catalogue_journal_next(t->cat, JOURNAL_PART_BYTES, &part);
-	if (r < 0 && r != -ENODATA)
-		return r;
-	ours = r == 0 && part.seq == seq && part.len_bytes == stat.size &&
-	       crc32c(0, part.data, part.len_bytes) == stat.crc32c;
-	free(part.data);
-	if (ours) {
-		/*
-		 * Our own put, not acknowledged before we were killed: then it is the last.
-		 * An old copy of the catalogue may begin with the same bytes.
-		 */
-		journal_key(&ids.node, seq + 1, key, sizeof(key));
-		r = store_stat_wait(t->store, key, &stat);
-		if (r < 0)
-			return r == -ENOENT ? 0 : r;
 	}
 	snprintf(err, size,
 		 "the store's journal is ahead of this catalogue (part %" PRIu64 "): the "

@@ -15,6 +15,7 @@ struct tier;
 #define VOLUME_FORMAT 1
 #define NODE_PREFIX ".ebb/node/"
 #define JOURNAL_PREFIX ".ebb/journal/"
+#define CHECKPOINT_PREFIX ".ebb/checkpoint/"
 #define JOURNAL_PART_BYTES (1u << 20)
 
 /* 0; -ENOENT no volume; -EXDEV not readable, -ENOTSUP newer (err says so); store errors. */
@@ -26,8 +27,5 @@ int volume_read(struct store *store, struct uid128 *ret, char *err, size_t size)
  * not belong together; store errors.  err: a sentence for the user.
  */
 int volume_check(struct tier *t, char *err, size_t size);
-
-/* Key of a part of a node's journal. */
-void journal_key(const struct uid128 *node, uint64_t seq, char *ret, size_t size);
 
 #endif

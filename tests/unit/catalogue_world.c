@@ -82,7 +82,7 @@ static int change_trash(struct tx *tx, struct world *w)
 	if (world_rnd(w, 2) && tx_file_get(tx, a_dir(w), a_name(w, name), &row) == 0) {
 		w->n_trash++;
 		return tx_trash_file(tx, &row, world_rnd(w, 2) ? "some/path" : NULL, TRASH_REMOVED,
-				     world_rnd(w, 100));
+				     world_rnd(w, 100), NULL);
 	}
 	if (tx_trash_get(tx, id, &trash) < 0)
 		return 0;

@@ -21,6 +21,7 @@
 #include "lib/crc.h"
 #include "lib/log.h"
 #include "tests/unit/catalogue_fixture.h"
+#include "tier/parts.h"
 #include "tier/rebuild.h"
 #include "tier/volume.h"
 
@@ -89,6 +90,32 @@ static int ship_to_store(struct world *w)
 		free(part.data);
 	}
 	return r;
+}
+
+/* Of the catalogue as it is now; n parts of few rows; false: the end is left out. */
+static uint64_t put_checkpoint(struct world *w, bool complete)
+{
+	struct cat_checkpoint *p;
+	struct uid128 node = node_of(w);
+	char key[PARTS_KEY_SIZE];
+	uint64_t seq, n = 0;
+	size_t len;
+	void *data;
+
+	assert_int_equal(cat_checkpoint_begin(w->f->c, &p), 0);
+	seq = cat_checkpoint_seq(p);
+	while (cat_checkpoint_next(p, PART_BYTES, &data, &len) == 1) {
+		checkpoint_key(&node, seq, n++, key, sizeof(key));
+		put(w, key, data, len);
+		free(data);
+	}
+	assert_true(n > 2);
+	cat_checkpoint_free(p);
+	assert_int_equal(ship_to_store(w), 0);
+	checkpoint_key(&node, seq, n, key, sizeof(key));
+	if (complete)
+		put(w, key, "", 0);
+	return seq;
 }
 
 static void put_rows(struct world *w, int first, int n)
@@ -244,6 +271,102 @@ static void t_twice(void **state)
 	assert_same_rows(w);
 }
 
+/* ---- checkpoints --------------------------------------------------------------------------- */
+
+/* What a drop leaves of the numbers before seq. */
+static void drop_before(struct world *w, uint64_t from, uint64_t seq)
+{
+	for (; from < seq; from++) {
+		uint64_t gone[PARTS_GONE_MAX];
+
+		for (int n = journal_gone_with(from, gone); n > 0; n--)
+			drop(w, gone[n - 1]);
+	}
+}
+
+static void t_checkpoint(void **state)
+{
+	struct world *w = *state;
+	struct checkpoint_status s;
+	uint64_t first, seq;
+
+	put_checkpoint(w, true);
+	put_rows(w, 400, 40);
+	assert_int_equal(ship_to_store(w), 0);
+	first = put_checkpoint(w, true);
+	put_rows(w, 500, 40);
+	assert_int_equal(ship_to_store(w), 0);
+	seq = put_checkpoint(w, false); /* passed over */
+	put_rows(w, 30, 20);
+	assert_int_equal(ship_to_store(w), 0);
+	assert_true(seq > first && first > 4);
+	drop_before(w, 1, first - 2); /* as far as it came */
+	if (rebuild(w, NULL) != 0)
+		fail_msg("%s", w->err);
+	assert_same_rows(w);
+
+	strcpy(w->f->file, w->file);
+	fixture_open(w->f);
+	assert_int_equal(catalogue_checkpoint_status(w->f->c, &s), 0);
+	assert_int_equal(s.seq, first);
+	assert_true(s.dropped <= first - 2 && s.dropped + 2 >= first - 2);
+	assert_true(s.since_bytes > 0);
+}
+
+static void t_checkpoint_lost(void **state)
+{
+	struct world *w = *state;
+	struct uid128 node = node_of(w);
+	uint64_t seq = put_checkpoint(w, true);
+	char key[PARTS_KEY_SIZE], text[64];
+
+	drop(w, seq); /* it saw more than the journal has */
+	for (uint64_t i = seq + 1; i <= w->parts; i++)
+		drop(w, i);
+	assert_refused(w, -ENODATA, "missing");
+	checkpoint_key(&node, seq, 1, key, sizeof(key));
+	assert_int_equal(store_drop_wait(w->store, key, NULL), 0);
+	drop_before(w, 1, seq);
+	snprintf(text, sizeof(text), "part %d of the journal is missing", (int)seq - 1);
+	assert_refused(w, -ENODATA, seq % 2 ? "of the journal is missing" : text);
+}
+
+/* A bit that turned in the store: still a changeset, and not the one that was written. */
+static void put_flipped(struct world *w, const char *key)
+{
+	struct store_attrs attrs = { .attempt = "t/1" };
+	void *data;
+	size_t len;
+
+	assert_int_equal(store_get_all_wait(w->store, key, 1 << 20, &data, &len), 0);
+	assert_int_equal(store_drop_wait(w->store, key, NULL), 0);
+	attrs.crc32c = crc32c(0, data, len);
+	((char *)data)[len - 3] ^= 1;
+	assert_int_equal(store_put_wait(w->store, key, data, len, &attrs), 0);
+	free(data);
+}
+
+static void t_flipped_part(void **state)
+{
+	struct world *w = *state;
+	char key[PARTS_KEY_SIZE];
+
+	key_of(w, 2, key, sizeof(key));
+	put_flipped(w, key);
+	assert_refused(w, -EBADMSG, key);
+}
+
+static void t_flipped_checkpoint(void **state)
+{
+	struct world *w = *state;
+	struct uid128 node = node_of(w);
+	char key[PARTS_KEY_SIZE];
+
+	checkpoint_key(&node, put_checkpoint(w, true), 1, key, sizeof(key));
+	put_flipped(w, key);
+	assert_refused(w, -EBADMSG, key);
+}
+
 /* ---- the former owner -------------------------------------------------------------------- */
 
 static void t_fenced(void **state)
@@ -380,9 +503,13 @@ int main(void)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(t_same),	TEST(t_twice),	     TEST(t_fenced),  TEST(t_overtaken),
-		TEST(t_exists), TEST(t_missing),     TEST(t_damaged), TEST(t_stopped),
-		TEST(t_nodes),	TEST(t_empty_store),
+		TEST(t_same),	      TEST(t_twice),
+		TEST(t_fenced),	      TEST(t_overtaken),
+		TEST(t_exists),	      TEST(t_missing),
+		TEST(t_damaged),      TEST(t_stopped),
+		TEST(t_nodes),	      TEST(t_empty_store),
+		TEST(t_checkpoint),   TEST(t_checkpoint_lost),
+		TEST(t_flipped_part), TEST(t_flipped_checkpoint),
 	};
 
 	log_open("t_rebuild", false);

@@ -72,11 +72,36 @@ static void test_attributes(void **state)
 	assert_int_equal(st.size, 9);
 	assert_int_equal(st.crc32c, 0);
 	assert_string_equal(st.attempt, attempt);
+	assert_true(st.has_written);
+	assert_int_equal(st.written_crc32c, 0xe3069283);
 	st = (struct store_stat){ .size = 0 };
 	assert_int_equal(store_verify_wait(sut.store, k, &st), 0);
 	assert_int_equal(st.size, 9);
 	assert_int_equal(st.crc32c, 0xe3069283);
 	assert_string_equal(st.attempt, attempt);
+	assert_true(st.has_written);
+	assert_int_equal(st.written_crc32c, 0xe3069283);
+}
+
+/* What was written stays what was written: what the store computes may say otherwise. */
+static void test_written(void **state)
+{
+	static const uint32_t written[] = { 0, 0x0000000a, 0xfffffffe };
+	struct store_attrs attrs = { .attempt = "node/1" };
+	char name[16];
+	struct store_stat st;
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		snprintf(name, sizeof(name), "written%u", i);
+		attrs.crc32c = written[i];
+		assert_int_equal(store_put_wait(sut.store, sut_key(name), "123456789", 9, &attrs),
+				 0);
+		assert_int_equal(store_verify_wait(sut.store, sut_key(name), &st), 0);
+		assert_int_equal(st.crc32c, 0xe3069283);
+		assert_true(st.has_written);
+		assert_int_equal(st.written_crc32c, written[i]);
+	}
 }
 
 static void test_long_path(void **state)
@@ -339,12 +364,12 @@ static void test_close(void **state)
 
 static const struct CMUnitTest suite[] = {
 	cmocka_unit_test(test_ranges),	   cmocka_unit_test(test_exclusive),
-	cmocka_unit_test(test_attributes), cmocka_unit_test(test_long_path),
-	cmocka_unit_test(test_empty),	   cmocka_unit_test(test_missing),
-	cmocka_unit_test(test_drop),	   cmocka_unit_test(test_get_all),
-	cmocka_unit_test(test_large),	   cmocka_unit_test(test_list),
-	cmocka_unit_test(test_prove),	   cmocka_unit_test(test_health),
-	cmocka_unit_test(test_close),
+	cmocka_unit_test(test_attributes), cmocka_unit_test(test_written),
+	cmocka_unit_test(test_long_path),  cmocka_unit_test(test_empty),
+	cmocka_unit_test(test_missing),	   cmocka_unit_test(test_drop),
+	cmocka_unit_test(test_get_all),	   cmocka_unit_test(test_large),
+	cmocka_unit_test(test_list),	   cmocka_unit_test(test_prove),
+	cmocka_unit_test(test_health),	   cmocka_unit_test(test_close),
 };
 
 /* ---- opening ------------------------------------------------------------ */
