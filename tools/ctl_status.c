@@ -21,6 +21,11 @@
  *	store.url, .up, .error, .volume_ok (it was found to be this catalogue's),
  *	store.free_bytes, .total_bytes	0: not known
  *	journal.backlog_bytes		not in the store's journal yet
+ *	journal.next			number of its next part
+ *	journal.dropped			parts up to this number are gone, a checkpoint replaces them
+ *	journal.checkpoint		number of the last checkpoint: its journal begins there; 0 none
+ *	journal.checkpoint_s		its age
+ *	journal.since_checkpoint_bytes	what the journal takes in the store since then
  *	cache.used_pct, .free_bytes, .total_bytes, .free_inodes
  *	readonly			the catalogue refuses changes: see the daemon's log
  *	volume, node, mountpoint, version
@@ -62,11 +67,26 @@ static void print_archiving(struct json_object *o)
 			: "nothing waits to be archived");
 }
 
+static void print_journal(struct json_object *g)
+{
+	char backlog[32], since[32], age[32];
+
+	printf(LABEL "%s not in the store yet; %s there since ", "journal",
+	       units_print_bytes((uint64_t)ctl_int(g, "backlog_bytes"), backlog, sizeof(backlog)),
+	       units_print_bytes((uint64_t)ctl_int(g, "since_checkpoint_bytes"), since,
+				 sizeof(since)));
+	if (ctl_int(g, "checkpoint"))
+		printf("checkpoint %" PRId64 ", %s ago\n", ctl_int(g, "checkpoint"),
+		       units_print_ms(ctl_int(g, "checkpoint_s") * 1000, age, sizeof(age)));
+	else
+		printf("its beginning\n");
+}
+
 static void print_store(struct json_object *o)
 {
 	struct json_object *g = ctl_member(o, "store");
 	const char *error = ctl_str(g, "error");
-	char free_text[32], total_text[32], backlog[32];
+	char free_text[32], total_text[32];
 
 	printf(LABEL "%s  %s", "store", ctl_bool(g, "up") ? "up" : "DOWN", ctl_str(g, "url"));
 	if (ctl_int(g, "total_bytes"))
@@ -80,9 +100,7 @@ static void print_store(struct json_object *o)
 		printf(LABEL "%s\n", "", error);
 	if (!ctl_bool(g, "volume_ok"))
 		printf(LABEL "not compared with the catalogue yet: nothing is archived\n", "");
-	printf(LABEL "%s not in the store yet\n", "journal",
-	       units_print_bytes((uint64_t)ctl_int(ctl_member(o, "journal"), "backlog_bytes"),
-				 backlog, sizeof(backlog)));
+	print_journal(ctl_member(o, "journal"));
 }
 
 static void print_sink(struct json_object *sink)

@@ -109,13 +109,27 @@ static int add_cache(struct ctl_conn *c, struct json_object *o)
 	return 0;
 }
 
+static void add_journal(struct catalogue *cat, struct json_object *g)
+{
+	struct checkpoint_status s;
+
+	ctl_add_int(g, "backlog_bytes", catalogue_journal_backlog(cat));
+	if (catalogue_checkpoint_status(cat, &s) < 0)
+		return;
+	ctl_add_int(g, "next", (int64_t)catalogue_journal_seq(cat));
+	ctl_add_int(g, "dropped", (int64_t)s.dropped - 1);
+	ctl_add_int(g, "since_checkpoint_bytes", s.since_bytes);
+	ctl_add_int(g, "checkpoint", (int64_t)s.seq);
+	ctl_add_int(g, "checkpoint_s", s.seq ? (clock_real_ns() - s.done_ns) / NSEC_PER_SEC : 0);
+}
+
 static void add_catalogue(struct ctl_conn *c, struct json_object *o)
 {
 	struct catalogue *cat = tier_catalogue(c->t);
 	struct catalogue_ids ids = catalogue_ids(cat);
 	char text[UID128_STR_SIZE];
 
-	ctl_add_int(group(o, "journal"), "backlog_bytes", catalogue_journal_backlog(cat));
+	add_journal(cat, group(o, "journal"));
 	ctl_add_bool(o, "readonly", catalogue_is_readonly(cat));
 	ctl_add_str(o, "volume",
 		    uid128_is_zero(&ids.volume) ? "" : uid128_print(&ids.volume, text));

@@ -6,6 +6,7 @@
  *
  *	EBB_TEST_SEED=N    run the random test with this seed alone
  *	EBB_TEST_SEEDS=N   with so many
+ *	EBB_TEST_ROWS=N    rows of the large catalogue, whose times are printed
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,6 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "tests/unit/catalogue_fixture.h"
 #include "tests/unit/catalogue_world.h"
@@ -329,11 +331,79 @@ static void t_older_file(void **state)
 	fixture_reopen(f);
 }
 
+/* ---- a large one ------------------------------------------------------------------------ */
+
+struct fill {
+	int first, n;
+};
+
+static int run_fill(struct tx *tx, void *arg)
+{
+	const struct fill *fill = arg;
+	int r = 0;
+
+	for (int i = fill->first; r == 0 && i < fill->first + fill->n; i++) {
+		struct file_row row = a_file(ROW_ROOT_DIR, "", i);
+
+		snprintf(row.name, sizeof(row.name), "2017_12_15_15_56_49_%07d_1.jpg", i);
+		r = tx_file_put(tx, &row);
+	}
+	return r;
+}
+
+static void say(const char *what, int64_t since_ms, uint64_t bytes, int parts)
+{
+	print_message("%s: %lld ms, %llu bytes, %d parts\n", what,
+		      (long long)(clock_mono_ms() - since_ms), (unsigned long long)bytes, parts);
+}
+
+/* No part, and so no read, is much longer than asked for; what comes of it is the same. */
+static void t_large(void **state)
+{
+	const char *env = getenv("EBB_TEST_ROWS");
+	struct fixture *f = *state;
+	struct parts *p = calloc(1, sizeof(*p));
+	struct copy *k = calloc(1, sizeof(*k));
+	int rows = env ? atoi(env) : 30000;
+	struct cat_checkpoint *c;
+	int64_t since, part_ms = 0;
+	uint64_t bytes = 0;
+
+	for (struct fill fill = { 0, 1000 }; fill.first < rows; fill.first += fill.n) {
+		write_ok(f->c, run_fill, &fill);
+		ship(f->c, p, 1 << 20, 1);
+	}
+	ship(f->c, p, 1 << 20, MAX_PARTS);
+	since = clock_mono_ms();
+	c = begin(f, k);
+	for (bool more = true; more;) {
+		int64_t part_since = clock_mono_ms();
+
+		more = read_part(c, k, 1 << 20);
+		if (clock_mono_ms() - part_since > part_ms)
+			part_ms = clock_mono_ms() - part_since;
+	}
+	cat_checkpoint_free(c);
+	for (int i = 0; i < k->n; i++) {
+		assert_true(k->all[i].len < (1 << 20) + 4096);
+		bytes += k->all[i].len;
+	}
+	say("checkpoint", since, bytes, k->n);
+	print_message("its slowest part: %lld ms\n", (long long)part_ms);
+	since = clock_mono_ms();
+	rebuild(f, k, p);
+	say("rebuild from it, and comparing", since, bytes, p->n);
+	copy_clear(k);
+	free(k);
+	parts_fini(p);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 	const struct CMUnitTest tests[] = {
-		T(t_random), T(t_journal_too_short), T(t_refused), T(t_numbers), T(t_older_file),
+		T(t_random),  T(t_journal_too_short), T(t_refused),
+		T(t_numbers), T(t_older_file),	      T(t_large),
 	};
 
 	log_open("t_checkpoint", false);
