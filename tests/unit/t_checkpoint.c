@@ -210,7 +210,8 @@ static void t_journal_too_short(void **state)
 	put_some(f->c, 0, 20);
 	ship(f->c, p, 1 << 20, MAX_PARTS);
 	c = begin(f, k);
-	put_some(f->c, 20, 2);
+	assert_true(read_part(c, k, 500));
+	put_some(f->c, 20, 2); /* they are read, and after whatever was read first */
 	while (read_part(c, k, 500))
 		;
 	assert_true(cat_checkpoint_txn(c) > catalogue_journalled_txn(f->c));
@@ -365,6 +366,7 @@ static void t_large(void **state)
 	struct parts *p = calloc(1, sizeof(*p));
 	struct copy *k = calloc(1, sizeof(*k));
 	int rows = env ? atoi(env) : 30000;
+	char file[310];
 	struct cat_checkpoint *c;
 	int64_t since, part_ms = 0;
 	uint64_t bytes = 0;
@@ -391,8 +393,12 @@ static void t_large(void **state)
 	say("checkpoint", since, bytes, k->n);
 	print_message("its slowest part: %lld ms\n", (long long)part_ms);
 	since = clock_mono_ms();
+	snprintf(file, sizeof(file), "%s-2", f->file);
+	ship(f->c, p, 1 << 20, MAX_PARTS);
+	assert_int_equal(cat_rebuild_finish(apply(f, k, p, p->n, file)), 0);
+	say("rebuild from it", since, bytes, k->n);
+	unlink(file);
 	rebuild(f, k, p);
-	say("rebuild from it, and comparing", since, bytes, p->n);
 	copy_clear(k);
 	free(k);
 	parts_fini(p);
