@@ -202,6 +202,75 @@ int text_template(const char *tmpl, get_fn *get, void *arg, char **ret)
 	return 0;
 }
 
+struct template_mark {
+	const char *key;
+	get_fn *get;
+	void *arg;
+};
+
+#define MARK "\1" /* no template of an option, and no URL, has this byte */
+
+static const char *get_marked(const char *key, void *arg)
+{
+	struct template_mark *m = arg;
+
+	return strcmp(key, m->key) == 0 ? MARK : m->get(key, m->arg);
+}
+
+int text_template_read(const char *tmpl, const char *key, get_fn *get, void *arg, const char *text,
+		       char **ret)
+{
+	struct template_mark mark = { key, get, arg };
+	AUTO_FREE char *form = NULL;
+	size_t before, behind, len = strlen(text);
+	char *value;
+	int r;
+
+	r = text_template(tmpl, get_marked, &mark, &form);
+	if (r < 0)
+		return r == -EINVAL ? -ENOENT : r;
+	before = strcspn(form, MARK);
+	if (!form[before] || strchr(form + before + 1, MARK[0]))
+		return -ENOENT;
+	behind = strlen(form + before + 1);
+	if (len <= before + behind || strncmp(text, form, before) != 0 ||
+	    strcmp(text + len - behind, form + before + 1) != 0)
+		return -ENOENT;
+	value = strndup(text + before, len - before - behind);
+	if (!value)
+		return -ENOMEM;
+	*ret = value;
+	return 0;
+}
+
+static int hex_digit(char c)
+{
+	const char *digits = "0123456789abcdef";
+	const char *at = c ? strchr(digits, c >= 'A' && c <= 'F' ? c - 'A' + 'a' : c) : NULL;
+
+	return at ? (int)(at - digits) : -1;
+}
+
+char *text_url_decode(const char *text)
+{
+	char *bytes = malloc(strlen(text) + 1), *to = bytes;
+
+	while (bytes && *text) {
+		int high = *text == '%' ? hex_digit(text[1]) : -1;
+		int low = high >= 0 ? hex_digit(text[2]) : -1;
+
+		if (low < 0 || high + low == 0) {
+			*to++ = *text++;
+			continue;
+		}
+		*to++ = (char)(high << 4 | low);
+		text += 3;
+	}
+	if (bytes)
+		*to = '\0';
+	return bytes;
+}
+
 bool text_match_any(const char *patterns, const char *name)
 {
 	char pattern[PATTERN_SIZE];

@@ -32,6 +32,18 @@ int text_template(const char *tmpl, const char *(*get)(const char *key, void *ar
 		  char **ret);
 
 /*
+ * The reverse, for one key: what stands in text where the template has {key}.  get() is
+ * asked for the other keys.  0; -ENOENT: text is not made like that, the template has {key}
+ * not just once, or a key that get() does not know; -ENOMEM.  *ret is heap, never empty.
+ */
+int text_template_read(const char *tmpl, const char *key,
+		       const char *(*get)(const char *key, void *arg), void *arg, const char *text,
+		       char **ret);
+
+/* The bytes that a percent-encoded text stands for; what is no %XX stays.  Heap; no %00 in it. */
+char *text_url_decode(const char *text);
+
+/*
  * fnmatch(3) with FNM_PERIOD off, any pattern of a comma-separated list.  Blanks
  * around a pattern do not belong to it; one of over 1,023 bytes matches nothing.
  */

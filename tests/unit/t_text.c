@@ -212,6 +212,51 @@ static void test_match(void **state)
 	assert_false(text_match_any(many, "x"));
 }
 
+static void read_is(const char *tmpl, const char *key, const char *text, const char *want)
+{
+	char name[] = "cam7";
+	char *value = NULL;
+	int r = text_template_read(tmpl, key, value_of, name, text, &value);
+
+	assert_int_equal(r, want ? 0 : -ENOENT);
+	if (want)
+		assert_string_equal(value, want);
+	free(value);
+}
+
+static void test_template_read(void **state)
+{
+	read_is("ftp://h/{path}", "path", "ftp://h/a/b.jpg", "a/b.jpg");
+	read_is("{{{path}}}?x", "path", "{a}?x", "a");
+	read_is("{path}", "path", "anything", "anything");
+	read_is("{name}/{path}", "path", "cam7/x", "x");
+	read_is("{name}/{path}", "path", "cam8/x", NULL);
+	read_is("ftp://h/{path}", "path", "ftp://h/", NULL);
+	read_is("ab{path}ba", "path", "aba", NULL);
+	read_is("{path}-{path}", "path", "a-a", NULL);
+	read_is("{path}{nix}", "path", "a", NULL);
+	read_is("{name}", "path", "cam7", NULL);
+	read_is("", "path", "", NULL);
+	read_is("{path", "path", "a", NULL);
+}
+
+static void decoded_is(const char *text, const char *want)
+{
+	char *bytes = text_url_decode(text);
+
+	assert_string_equal(bytes, want);
+	free(bytes);
+}
+
+static void test_url_decode(void **state)
+{
+	decoded_is("", "");
+	decoded_is("a%20b/%C3%a4%ff", "a b/\xc3\xa4\xff");
+	decoded_is("100%, %zz %4 %", "100%, %zz %4 %");
+	decoded_is("%00%2500", "%00%00"); /* no NUL to end it */
+	decoded_is("%G0%0g", "%G0%0g");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -223,6 +268,8 @@ int main(void)
 		cmocka_unit_test(test_template),
 		cmocka_unit_test(test_long_template),
 		cmocka_unit_test(test_match),
+		cmocka_unit_test(test_template_read),
+		cmocka_unit_test(test_url_decode),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
