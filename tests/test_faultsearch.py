@@ -188,3 +188,22 @@ def test_control_by_http(es):
     assert call(es, "POST", "/_fault", {"kind": "status", "status": 429})[0] == 200
     assert call(es, "POST", "/_bulk", updates("a"))[0] == 429
     assert call(es, "GET", "/_fault")[1]["counts"]["_bulk"] == 1
+
+
+def test_scroll(es):
+    status, page = call(es, "POST", "/captures/_search?scroll=1m", {"size": 2})
+    assert status == 200 and page["hits"]["total"]["value"] == 3
+    ids, cursor = [hit["_id"] for hit in page["hits"]["hits"]], page["_scroll_id"]
+    es.put("captures", "later", {})     # is not seen: a scroll is one instant's view
+    while hits := call(es, "POST", "/_search/scroll", {"scroll_id": cursor})[1]["hits"]["hits"]:
+        ids += [hit["_id"] for hit in hits]
+    assert ids == ["a", "b", "c"]
+    assert call(es, "DELETE", "/_search/scroll", {"scroll_id": [cursor]})[0] == 200
+    status, reply = call(es, "POST", "/_search/scroll", {"scroll_id": cursor})
+    assert status == 404 and reply["error"]["type"] == "search_context_missing_exception"
+
+
+def test_field_caps(es):
+    fields = call(es, "GET", "/captures/_field_caps?fields=filename,nothing")[1]["fields"]
+    assert fields == {"filename": {"keyword": {"type": "keyword", "searchable": True}}}
+    assert call(es, "GET", "/nothing/_field_caps?fields=a")[0] == 404

@@ -7,8 +7,8 @@
         ... es.url ...
         assert es.doc("captures", "a.jpg")["synced_to_ceph"] and len(es.bulks()) == 3
 
-It speaks what a writer needs: GET /, _nodes/_local, _bulk, _search, _count,
-_mget, _doc, _mapping, _refresh; documents are in memory.  It is strict where
+It speaks what a writer needs: GET /, _nodes/_local, _bulk, _search (and scroll),
+_count, _mget, _doc, _mapping, _field_caps, _refresh; documents are in memory.  It is strict where
 the real ones are (final newline, content type, _type by version, unknown
 indices) and as loose elsewhere as they are.
 
@@ -223,13 +223,19 @@ class FaultSearch(Documents):
         if verb == "_refresh":
             self.refresh()
             return 200, {"_shards": {"total": 1, "successful": 1, "failed": 0}}
+        if parts == ["_search", "scroll"]:
+            return 200, self.scroll(method, json.loads(body))
         if verb in ("_search", "_count"):
+            if "scroll" in query:
+                return 200, self.open_scroll(index, json.loads(body))
             hits = self.search(index, json.loads(body or b"{}"))
             return 200, hits if verb == "_search" else {"count": hits["hits"]["total"]["value"]}
         if verb == "_mget":
             wanted = json.loads(body)
             wanted = wanted.get("docs") or [{"_id": i} for i in wanted["ids"]]
             return 200, {"docs": [self.get(w.get("_index", index), w["_id"]) for w in wanted]}
+        if verb == "_field_caps":
+            return 200, self.field_caps(index, query["fields"].split(","))
         if verb == "_mapping":
             kinds = {self.type: {"properties": {}}} if self.major == 6 else {"properties": {}}
             return 200, {i: {"mappings": kinds} for i in self.matching(index)}

@@ -63,6 +63,8 @@ class Documents:
         self.indices = {}               # index -> {id: (document, version)}
         self.seen = {}                  # what searches see, with lag
         self.poisoned = set()           # ids whose items get a 400
+        self.scrolls = {}               # id -> what is left of a reply's hits, and the reply
+        self.scroll_number = 0
 
     def put(self, index, id, doc):      # pylint: disable=redefined-builtin
         with self.lock:
@@ -92,6 +94,14 @@ class Documents:
                 raise error(404, "index_not_found_exception", f"no such index [{pattern}]")
             names += found
         return names
+
+    def field_caps(self, index, wanted):
+        """Every field of a document is a keyword."""
+        indices = self.matching(index)
+        with self.lock:
+            fields = {f for i in indices for doc, _ in self.indices[i].values() for f in doc}
+        return {"indices": indices, "fields": {
+            f: {"keyword": {"type": "keyword", "searchable": True}} for f in fields & set(wanted)}}
 
     def bulk(self, index, query, body, fault):
         if not body.endswith(b"\n"):
@@ -210,3 +220,28 @@ class Documents:
         return {"took": 1, "timed_out": False, "_shards": {"total": 1, "successful": 1, "failed": 0},
                 "hits": {"total": {"value": len(hits), "relation": "eq"} if self.major >= 7
                          else len(hits), "hits": hits[at:at + size]}}
+
+    # --- scroll: a reply, a page at a time ------------------------------------
+
+    def open_scroll(self, index, request):
+        reply = self.search(index, {**request, "size": 1 << 40})
+        with self.lock:
+            self.scroll_number += 1
+            name = f"scroll-{self.scroll_number}"
+            hits = reply["hits"].pop("hits")
+            self.scrolls[name] = {"reply": reply, "size": request.get("size", 10), "hits": hits}
+        return self.scroll("POST", {"scroll_id": name})
+
+    def scroll(self, method, request):
+        with self.lock:
+            if method == "DELETE":
+                for name in request["scroll_id"]:
+                    self.scrolls.pop(name, None)
+                return {"succeeded": True, "num_freed": 1}
+            name = request["scroll_id"]
+            if name not in self.scrolls:
+                raise error(404, "search_context_missing_exception", "No search context found")
+            left = self.scrolls[name]
+            page, left["hits"] = left["hits"][:left["size"]], left["hits"][left["size"]:]
+            reply = left["reply"]
+        return {**reply, "_scroll_id": name, "hits": {**reply["hits"], "hits": page}}
