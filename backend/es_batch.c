@@ -65,6 +65,28 @@ int es_key_fill(const char *tmpl, const char *path, const char *name, char **ret
 	return 0;
 }
 
+static const char *get_none(const char *key, void *arg)
+{
+	(void)key;
+	(void)arg;
+	return NULL;
+}
+
+int es_key_read(const char *tmpl, const char *key, char **ret_path, char **ret_name)
+{
+	char *path = NULL, *name = NULL;
+	int r;
+
+	r = text_template_read(tmpl, "path", get_none, NULL, key, &path);
+	if (r == -ENOENT)
+		r = text_template_read(tmpl, "name", get_none, NULL, key, &name);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	*ret_path = path;
+	*ret_name = name;
+	return 0;
+}
+
 static int add_url(struct es_batch *b, size_t item, const char *url)
 {
 	char *value;

@@ -57,4 +57,10 @@ void es_batch_finish(struct es_batch *b);
 /* One key.  0; -EINVAL: the template has unknown names or unclosed braces; -ENOMEM. */
 int es_key_fill(const char *tmpl, const char *path, const char *name, char **ret);
 
+/*
+ * The reverse, as far as it goes: the path, or else the name, that a key was made from.
+ * Heap or NULL, both NULL: the template does not tell, or the key is not made by it.  -ENOMEM.
+ */
+int es_key_read(const char *tmpl, const char *key, char **ret_path, char **ret_name);
+
 #endif

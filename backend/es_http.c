@@ -7,7 +7,8 @@
  * dead for DEAD_MS; one that was too slow is too, but then the call ends, so that
  * no call lasts longer than es_timeout and the time connecting takes.
  *
- * Sending twice what may have arrived is harmless: every request is idempotent.
+ * Sending twice what may have arrived is harmless: every request is idempotent, but the
+ * next page of a scroll, whose pages sink_es_scan.c counts.
  */
 #include "backend/es_http.h"
 
@@ -46,6 +47,8 @@ struct es_http {
 	size_t next;
 	int64_t dead_until_ms[ES_URL_NODES];
 	size_t node; /* the one that answered or failed last */
+	bool (*end)(void *arg);
+	void *end_arg; /* borrowed */
 	char error[256];
 	char curl_error[CURL_ERROR_SIZE];
 };
@@ -94,7 +97,7 @@ static int on_progress(void *arg, curl_off_t down, curl_off_t down_now, curl_off
 	(void)down_now;
 	(void)up;
 	(void)up_now;
-	return es_http_stopped(h);
+	return es_http_stopped(h) || (h->end && h->end(h->end_arg));
 }
 
 static void set_options(struct es_http *h, const struct conf *conf)
@@ -224,6 +227,17 @@ static int explain(struct es_http *h, CURLcode e, const struct es_reply *reply)
 	case CURLE_SSL_CERTPROBLEM:
 	case CURLE_SSL_ISSUER_ERROR:
 		return es_http_fail(h, -EACCES, "cannot trust '%s': %s; check es_ca", node, text);
+	case CURLE_GOT_NOTHING: /* what a server that wants TLS gives, or one that is ending */
+		return es_http_fail(h, -EAGAIN, "cannot reach '%s': %s%s", node, text,
+				    strncmp(node, "http:", 5) == 0
+					    ? "; if it wants TLS, write https:// in es="
+					    : "");
+	case CURLE_SSL_CONNECT_ERROR:
+		return es_http_fail(
+			h, -EAGAIN,
+			"cannot reach '%s': %s; if it does not speak TLS, write http:// "
+			"in es=",
+			node, text);
 	case CURLE_UNSUPPORTED_PROTOCOL:
 	case CURLE_WEIRD_SERVER_REPLY:
 	case CURLE_BAD_CONTENT_ENCODING:
@@ -254,6 +268,7 @@ static int perform(struct es_http *h, const struct es_request *q, const struct e
 	} else {
 		curl_easy_setopt(h->curl, CURLOPT_HTTPGET, 1L);
 	}
+	curl_easy_setopt(h->curl, CURLOPT_CUSTOMREQUEST, q->method);
 	if (curl_easy_setopt(h->curl, CURLOPT_URL, url) != CURLE_OK ||
 	    curl_easy_setopt(h->curl, CURLOPT_USERNAME, h->auth.user) != CURLE_OK ||
 	    curl_easy_setopt(h->curl, CURLOPT_PASSWORD, h->auth.password) != CURLE_OK)
@@ -399,4 +414,10 @@ void es_http_stop(struct es_http *h)
 bool es_http_stopped(const struct es_http *h)
 {
 	return atomic_load(&h->stopped);
+}
+
+void es_http_watch(struct es_http *h, bool (*end)(void *arg), void *arg)
+{
+	h->end = end;
+	h->end_arg = arg;
 }

@@ -20,9 +20,10 @@ struct es_http;
 struct conf;
 
 struct es_request {
-	const char *path; /* borrowed: "/_bulk?...", behind the node's URL */
-	const char *type; /* borrowed: the content type; NULL makes it a GET */
-	const char *body; /* borrowed */
+	const char *path;   /* borrowed: "/_bulk?...", behind the node's URL */
+	const char *type;   /* borrowed: the content type; NULL makes it a GET */
+	const char *method; /* borrowed: instead of POST; NULL mostly */
+	const char *body;   /* borrowed */
 	size_t len_bytes;
 };
 
@@ -63,6 +64,8 @@ const char *es_http_error(const struct es_http *h); /* "" when there was none */
 const struct es_url *es_http_url(const struct es_http *h);
 void es_http_stop(struct es_http *h); /* any thread */
 bool es_http_stopped(const struct es_http *h);
+/* Asked about once a second while a call lasts: true ends it with -ECANCELED.  NULL: nobody. */
+void es_http_watch(struct es_http *h, bool (*end)(void *arg), void *arg);
 
 static inline void es_reply_fini(struct es_reply *r)
 {

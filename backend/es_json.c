@@ -99,24 +99,29 @@ int es_json_bool(struct json_object *o, const char *key, bool *ret)
 	return 0;
 }
 
-struct json_object *es_json_field(struct json_object *o, const char *field)
+bool es_json_has_field(struct json_object *o, const char *field, struct json_object **ret)
 {
 	const char *dot = field;
-	struct json_object *v;
 
 	if (!json_object_is_type(o, json_type_object))
-		return NULL;
-	if (json_object_object_get_ex(o, field, &v))
-		return v;
+		return false;
+	if (json_object_object_get_ex(o, field, ret))
+		return true;
 	while ((dot = strchr(dot, '.'))) {
 		AUTO_FREE char *head = strndup(field, (size_t)(dot - field));
 
 		dot++;
-		v = head ? es_json_field(es_json_object(o, head), dot) : NULL;
-		if (v)
-			return v;
+		if (head && es_json_has_field(es_json_object(o, head), dot, ret))
+			return true;
 	}
-	return NULL;
+	return false;
+}
+
+struct json_object *es_json_field(struct json_object *o, const char *field)
+{
+	struct json_object *v;
+
+	return es_json_has_field(o, field, &v) ? v : NULL;
 }
 
 void es_json_add(struct es_buf *b, struct json_object *o)

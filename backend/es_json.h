@@ -38,6 +38,8 @@ int es_json_bool(struct json_object *o, const char *key, bool *ret);
 
 /* "a.b" as {"a":{"b":..}} or {"a.b":..}, as _source may hold it.  Borrowed or NULL. */
 struct json_object *es_json_field(struct json_object *o, const char *field);
+/* The same where null and absent differ: is it there? */
+bool es_json_has_field(struct json_object *o, const char *field, struct json_object **ret);
 
 /* Appends s as a JSON string, or o as one line.  Failure: as es_buf_add. */
 void es_json_add_string(struct es_buf *b, const char *s);

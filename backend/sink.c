@@ -111,6 +111,18 @@ int sink_query(struct sink *s, const char *const *paths, int *found, size_t n)
 	return r;
 }
 
+int sink_scan(struct sink *s, const struct sink_scan *scan)
+{
+	int r = s->ops->scan(s, scan);
+
+	/* Who asked is told; the log has what keeps files from being told of. */
+	lock_take(&s->lock);
+	s->health.up = r == 0;
+	snprintf(s->health.error, sizeof(s->health.error), "%s", r < 0 ? s->ops->error(s) : "");
+	lock_drop(&s->lock);
+	return r == -ENOMEM ? -EAGAIN : r;
+}
+
 int64_t sink_backoff_ms(struct sink *s)
 {
 	int64_t most_ms = BACKOFF_MAX_MS;

@@ -73,6 +73,35 @@ const char *sink_name(struct sink *s); /* "elasticsearch" */
  */
 int sink_query(struct sink *s, const char *const *paths, int *found, size_t n);
 
+/*
+ * A document that does not say synced.  Borrowed, for the call; NULL: it does not say.
+ * Text: bytes of names that are not UTF-8 are %XX.
+ */
+struct sink_doc {
+	const char *index;
+	const char *id;
+	const char *path; /* its file's, if what documents are found by has it */
+	const char *name; /* its file's, the same */
+	const char *url;
+	bool removed; /* it was told that its file is gone (SINK_REMOVED) */
+};
+
+struct sink_scan {
+	/* Each one, of total; below 0 ends the scan with that. */
+	int (*each)(void *arg, const struct sink_doc *doc, uint64_t total);
+	bool (*end)(void *arg); /* asked about once a second while the sink is waited for */
+	void *arg;
+};
+
+/*
+ * All documents that do not say synced, as they are at one instant soon after the call,
+ * in no order, with the memory of a page.  Asks once and gives up at the first failure:
+ *	-ENOENT	  there is no such index
+ *	as sink_send; what each returned
+ * All but what each returned leave a sentence in sink_health().
+ */
+int sink_scan(struct sink *s, const struct sink_scan *scan);
+
 struct sink_health {
 	bool up;
 	char error[256]; /* a sentence that says what to do */

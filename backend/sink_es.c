@@ -59,6 +59,7 @@ static const struct sink_ops es_ops = {
 	.name = "elasticsearch",
 	.send = sink_es_send,
 	.query = sink_es_query,
+	.scan = sink_es_scan,
 	.error = es_error,
 	.notice = es_notice,
 	.stop = es_stop,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The Elasticsearch sink's own state, shared by its files: sink_es.c (making it,
- * connecting), sink_es_send.c (updates), sink_es_find.c (searches by term) and
- * sink_es_query.c (what documents say).
+ * connecting), sink_es_send.c (updates), sink_es_find.c (searches by term),
+ * sink_es_query.c (what documents say) and sink_es_scan.c (all of them).
  *
  *	items -> es_batch (keys) -> [es_find: key -> documents] -> es_bulk -> es_http
  *	verdicts <- es_batch (merge) <--------------------------- es_bulk
@@ -52,12 +52,16 @@ struct sink_es {
  */
 int sink_es_ready(struct sink_es *s, bool again);
 
+/* Does a document say synced? */
+bool sink_es_says_synced(const struct sink_es *s, struct json_object *source);
+
 /* POST a JSON body; 0 and the parsed reply of a 2xx, or as es_http_call and es_http_status. */
 int sink_es_post(struct sink_es *s, const char *path, struct es_buf *body,
 		 struct json_object **ret);
 
 int sink_es_send(struct sink *base, struct sink_item *items, size_t n);
 int sink_es_query(struct sink *base, const char *const *paths, int *found, size_t n);
+int sink_es_scan(struct sink *base, const struct sink_scan *scan);
 
 /*
  * Calls each for every document of n keys, from the given one on.  A key with more

@@ -20,7 +20,7 @@ struct query {
 	int *said; /* a key's: -1 no document, 0 one that does not say synced, 1 */
 };
 
-static int says_synced(const struct sink_es *s, struct json_object *source)
+bool sink_es_says_synced(const struct sink_es *s, struct json_object *source)
 {
 	struct json_object *v = s->synced_field[0] ? es_json_field(source, s->synced_field) : NULL;
 
@@ -31,7 +31,7 @@ static int on_hit(const struct es_hit *hit, const struct es_key *key, void *arg)
 {
 	struct query *q = arg;
 	int *said = &q->said[key - q->batch->keys];
-	int says = says_synced(q->s, hit->source);
+	int says = sink_es_says_synced(q->s, hit->source);
 
 	if (*said < 0 || says < *said)
 		*said = says;
@@ -53,7 +53,7 @@ static int read_doc(struct query *q, size_t key, struct json_object *doc)
 		return es_http_fail(q->s->http, -EAGAIN, "cannot read document '%s': %s", id,
 				    es_json_error(doc, why, sizeof(why)));
 	if (es_json_bool(doc, "found", &found) == 0 && found)
-		q->said[key] = says_synced(q->s, es_json_object(doc, "_source"));
+		q->said[key] = sink_es_says_synced(q->s, es_json_object(doc, "_source"));
 	return 0;
 }
 

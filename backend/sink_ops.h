@@ -18,6 +18,8 @@ struct sink_ops {
 	int (*send)(struct sink *s, struct sink_item *items, size_t n);
 	/* As sink_query; -ENOMEM and 1 as send. */
 	int (*query)(struct sink *s, const char *const *paths, int *found, size_t n);
+	/* As sink_scan; -ENOMEM too. */
+	int (*scan)(struct sink *s, const struct sink_scan *scan);
 	const char *(*error)(struct sink *s);  /* the last failure, a sentence; borrowed */
 	const char *(*notice)(struct sink *s); /* what an operator should see though calls succeed;
 						  "" when there is none; borrowed */

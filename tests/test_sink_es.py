@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.parse
 
 import pytest
 
@@ -21,25 +20,9 @@ from pylib import proc, search
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "servers"))
 
-import faultsearch      # noqa: E402  (the path comes first)
+from faultsearch import FaultSearch     # noqa: E402  (the path comes first)
 
 INDEX = "captures"
-
-
-class Fake(faultsearch.FaultSearch):
-    """faultsearch.py with _field_caps: every field of a document is a keyword."""
-
-    def answer(self, method, path, query, headers, body, fault):
-        parts = [urllib.parse.unquote(p) for p in path.split("/") if p]
-        if parts[-1:] != ["_field_caps"]:
-            return super().answer(method, path, query, headers, body, fault)
-        self.check_auth(headers)
-        indices = self.matching(parts[0])
-        with self.lock:
-            fields = {f for i in indices for doc, _ in self.indices[i].values() for f in doc}
-        caps = {f: {"keyword": {"type": "keyword", "searchable": True}} for f in fields}
-        wanted = query["fields"].split(",")
-        return 200, {"indices": indices, "fields": {f: caps[f] for f in caps if f in wanted}}
 
 
 class Answer:
@@ -129,7 +112,7 @@ def new_doc(name):
 
 @pytest.fixture
 def es():
-    with Fake() as server:
+    with FaultSearch() as server:
         for name in "abcdef":
             server.put(INDEX, name, new_doc(name))
         yield server
@@ -158,7 +141,7 @@ BY = {"id": {}, "term": {"es_id": "", "es_find": "filename"}}
 @pytest.mark.parametrize("by", BY)
 @pytest.mark.parametrize("kind,version", DIALECTS)
 def test_dialect(kind, version, by):
-    with Fake(version=version, distribution=kind) as es:
+    with FaultSearch(version=version, distribution=kind) as es:
         es.type = "photo"
         es.put(INDEX, "a", new_doc("a"))
         with Sink(f"{es.url}/{INDEX}", **BY[by]) as sink:
@@ -176,7 +159,7 @@ def test_dialect(kind, version, by):
 
 def test_version_not_told():
     """Neither GET / nor _nodes is allowed: what refuses is recognised all the same."""
-    with Fake() as es:
+    with FaultSearch() as es:
         es.put(INDEX, "a", new_doc("a"))
         es.fault("status", status=403, times=None, path=r"^/$|_nodes", type="security_exception")
         with Sink(f"{es.url}/{INDEX}") as sink:
@@ -186,7 +169,7 @@ def test_version_not_told():
 
 
 def test_not_a_search_server():
-    with Fake() as es:
+    with FaultSearch() as es:
         es.fault("garbage", times=None, path=".")
         with Sink(f"{es.url}/{INDEX}") as sink:
             answer = sink.archived("a")
@@ -195,7 +178,7 @@ def test_not_a_search_server():
 
 
 def test_too_old():
-    with Fake(version="5.6.16") as es:
+    with FaultSearch(version="5.6.16") as es:
         with Sink(f"{es.url}/{INDEX}") as sink:
             answer = sink.archived("a")
             assert answer.errno == "EPROTO" and "too old" in answer.error
@@ -310,7 +293,7 @@ def test_find_half_way(es, failing):
 
 
 def test_find_after_refresh():
-    with Fake(lag=True) as es:
+    with FaultSearch(lag=True) as es:
         es.put(INDEX, "1", new_doc("a"))
         with Sink(f"{es.url}/{INDEX}", es_id="", es_find="filename") as sink:
             assert sink.archived("a").verdicts == ["missing"]
@@ -526,7 +509,7 @@ def test_one_connection(es, sink):
 # --- several nodes, authentication, TLS ---------------------------------------
 
 def test_several_nodes(es):
-    with Fake() as other:
+    with FaultSearch() as other:
         other.indices = es.indices      # two doors of one house
         dead = proc.free_port()
         urls = [f"http://127.0.0.1:{dead}/{INDEX}", f"{es.url}/{INDEX}", f"{other.url}/{INDEX}"]
@@ -544,7 +527,7 @@ def test_several_nodes(es):
 
 
 def test_slow_node_is_left_alone(es):
-    with Fake() as slow:
+    with FaultSearch() as slow:
         slow.fault("delay", seconds=100, path=".", times=None)
         with Sink(f"{slow.url}/{INDEX} {es.url}/{INDEX}", es_timeout="500ms") as sink:
             answers = [sink.archived("a") for _ in range(6)]
@@ -558,7 +541,7 @@ def write(path, text):
 
 
 def test_basic_auth(tmpdir_below):
-    with Fake(auth=("ebb", "geheim")) as es:
+    with FaultSearch(auth=("ebb", "geheim")) as es:
         es.put(INDEX, "a", new_doc("a"))
         secret = write(os.path.join(tmpdir_below, "password"), "wrong\n")
         with Sink(f"{es.url}/{INDEX}") as sink:
@@ -574,7 +557,7 @@ def test_basic_auth(tmpdir_below):
 
 
 def test_api_key(tmpdir_below):
-    with Fake(api_key=("id", "key"), version="8.17.4") as es:
+    with FaultSearch(api_key=("id", "key"), version="8.17.4") as es:
         es.put(INDEX, "a", new_doc("a"))
         key = write(os.path.join(tmpdir_below, "key"), "aWQ6a2V5\n")
         with Sink(f"{es.url}/{INDEX}", es_api_key_file=key) as sink:
@@ -582,7 +565,7 @@ def test_api_key(tmpdir_below):
 
 
 def test_tls(tmpdir_below):
-    with Fake(tls=tmpdir_below) as es:
+    with FaultSearch(tls=tmpdir_below) as es:
         es.put(INDEX, "a", new_doc("a"))
         with Sink(f"{es.url}/{INDEX}", es_ca=es.ca) as sink:
             assert sink.archived("a").verdicts == ["done"]
@@ -591,6 +574,13 @@ def test_tls(tmpdir_below):
             answer = sink.archived("a")
             assert (answer.errno, answer.verdicts) == ("EACCES", ["retry"])
             assert "es_ca" in answer.error
+
+
+def test_no_tls_there(es):
+    with Sink(f"{es.url.replace('http:', 'https:')}/{INDEX}") as sink:
+        answer = sink.archived("a")
+        assert (answer.errno, answer.verdicts) == ("EAGAIN", ["retry"])
+        assert "write http:// in es=" in answer.error
 
 
 def test_bad_options(tmpdir_below):

@@ -9,9 +9,11 @@
  *
  *	archived|local|removed PATH [URL [OLD_URL]]	an item of the batch
  *	query PATH					a path to ask about
+ *	scan						go through all that do not say synced
  *	(an empty line, or the end)			send, or ask; answer
  *
- * The answer is a line an item, `VERDICT PATH ERROR` or `-1|0|1 PATH`, then
+ * The answer is a line an item, `VERDICT PATH ERROR` or `-1|0|1 PATH`, or a document,
+ * `TOTAL INDEX ID PATH NAME URL removed|`, "-" for what it does not say, then
  * `= ERRNO up|down SERVER BACKOFF_MS ERROR`, all separated by tabs.
  */
 #include <errno.h>
@@ -35,7 +37,7 @@ struct batch {
 	int found[MOST];
 	char *lines[MOST]; /* owned: what the others point into */
 	size_t n;
-	bool query;
+	bool query, scan;
 };
 
 static void unescape(char *s)
@@ -67,6 +69,11 @@ static void add(struct batch *b, char *line)
 		part[n] = strsep(&p, "\t");
 		unescape(part[n]);
 	}
+	b->scan = strcmp(part[0], "scan") == 0;
+	if (b->scan) {
+		free(line);
+		return;
+	}
 	if (n < 2 || b->n == MOST) {
 		fprintf(stderr, "sinkcat: bad line '%s' or too many\n", line);
 		exit(2);
@@ -96,13 +103,34 @@ static void print_item(const struct batch *b, size_t i)
 	free(path);
 }
 
+static int print_doc(void *arg, const struct sink_doc *doc, uint64_t total)
+{
+	const char *const part[] = { doc->index, doc->id, doc->path, doc->name, doc->url };
+
+	(void)arg;
+	printf("%llu", (unsigned long long)total);
+	for (size_t i = 0; i < sizeof(part) / sizeof(part[0]); i++)
+		printf("\t%s", part[i] ? part[i] : "-");
+	printf("\t%s\n", doc->removed ? "removed" : "");
+	return 0;
+}
+
+static bool never(void *arg)
+{
+	(void)arg;
+	return false;
+}
+
 static void run(struct sink *s, struct batch *b)
 {
+	const struct sink_scan scan = { .each = print_doc, .end = never };
 	struct sink_health h;
 	int r;
 
 	memset(b->found, 0x55, sizeof(b->found));
-	if (b->query)
+	if (b->scan)
+		r = sink_scan(s, &scan);
+	else if (b->query)
 		r = sink_query(s, b->paths, b->found, b->n);
 	else
 		r = sink_send(s, b->items, b->n);
@@ -115,7 +143,7 @@ static void run(struct sink *s, struct batch *b)
 	for (size_t i = 0; i < b->n; i++)
 		free(b->lines[i]);
 	b->n = 0;
-	b->query = false;
+	b->query = b->scan = false;
 }
 
 struct stopper {

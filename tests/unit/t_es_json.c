@@ -107,12 +107,35 @@ static void test_buffer(void **state)
 	assert_false(b.failed);
 }
 
+/* null is there, and absent is not; a.b may be either spelling. */
+static void test_fields(void **state)
+{
+	static const char text[] = "{\"a\":null,\"b\":{\"c\":1,\"n\":null},\"x.y\":{\"z\":null}}";
+	struct json_object *o, *v;
+
+	assert_int_equal(es_json_parse(text, sizeof(text) - 1, &o), 0);
+	assert_true(es_json_has_field(o, "a", &v));
+	assert_null(v);
+	assert_true(es_json_has_field(o, "b.c", &v));
+	assert_int_equal(json_object_get_int(v), 1);
+	assert_true(es_json_has_field(o, "b.n", &v));
+	assert_null(v);
+	assert_true(es_json_has_field(o, "x.y.z", &v));
+	assert_null(v);
+	assert_false(es_json_has_field(o, "b.d", &v));
+	assert_false(es_json_has_field(o, "a.c", &v));
+	assert_false(es_json_has_field(NULL, "a", &v));
+	assert_non_null(es_json_field(o, "b.c"));
+	assert_null(es_json_field(o, "a"));
+	json_object_put(o);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_parse),  cmocka_unit_test(test_clip),
 		cmocka_unit_test(test_error),  cmocka_unit_test(test_gzip),
-		cmocka_unit_test(test_buffer),
+		cmocka_unit_test(test_buffer), cmocka_unit_test(test_fields),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

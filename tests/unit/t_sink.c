@@ -34,6 +34,11 @@ static int fake_query(struct sink *s, const char *const *paths, int *found, size
 	return ((struct fake *)s)->r;
 }
 
+static int fake_scan(struct sink *s, const struct sink_scan *scan)
+{
+	return ((struct fake *)s)->r;
+}
+
 static const char *fake_error(struct sink *s)
 {
 	return "it does not want to";
@@ -48,6 +53,7 @@ static const struct sink_ops fake_ops = {
 	.name = "fake",
 	.send = fake_send,
 	.query = fake_query,
+	.scan = fake_scan,
 	.error = fake_error,
 	.notice = fake_notice,
 };
@@ -155,12 +161,32 @@ static void test_health(void **state)
 	assert_string_equal(h.error, "look at this");
 }
 
+static void test_scan(void **state)
+{
+	const struct sink_scan scan = { .arg = NULL };
+	struct fake *f = *state;
+	struct sink_health h;
+
+	f->r = -EACCES;
+	assert_int_equal(sink_scan(&f->base, &scan), -EACCES);
+	sink_health(&f->base, &h);
+	assert_false(h.up);
+	assert_string_equal(h.error, "it does not want to");
+	assert_int_equal(sink_backoff_ms(&f->base), 0); /* nobody waits for it */
+	f->r = 0;
+	assert_int_equal(sink_scan(&f->base, &scan), 0);
+	sink_health(&f->base, &h);
+	assert_true(h.up);
+	assert_string_equal(h.error, "");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_verdicts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_backoff, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_health, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_scan, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
