@@ -76,18 +76,10 @@ struct batch {
 static int resolve_gone(struct tier *t, const struct event_row *ev, struct sink_item *item,
 			char **path, char **url)
 {
-	AUTO_FREE char *dir_path = path_dir(ev->path);
 	struct state_of look;
-	struct node *dir;
 	int r;
 
-	if (!dir_path)
-		return -ENOMEM;
-	r = node_walk(t->tree, dir_path, true, &dir);
-	if (r == 0) {
-		r = state_look(t, dir, path_name(ev->path), &look);
-		node_put(t->tree, dir);
-	}
+	r = state_look_path(t, ev->path, &look);
 	if (r == -ENOENT || r == -ENOTDIR)
 		look.has_row = look.has_cache = false;
 	else if (r < 0)

@@ -57,6 +57,9 @@ struct reaper_status {
 /* Looks again, for up to 3 s, at what was touched since: the counts are true now. */
 int reaper_status(struct tier *t, struct reaper_status *ret);
 
+/* The scan at start is still on its way: there may be local files in directories not known yet. */
+bool reaper_scanning(struct tier *t);
+
 /* Directories that hold something unarchived and a file of this name: each(path).  For locate. */
 int reaper_find_local(struct tier *t, const char *name, void (*each)(void *arg, const char *path),
 		      void *arg);

@@ -246,6 +246,11 @@ static int find_in(struct reaper *r, struct reap_dir *e, const char *name,
 	return 0;
 }
 
+bool reaper_scanning(struct tier *t)
+{
+	return atomic_load(&t->reaper->scanning);
+}
+
 int reaper_find_local(struct tier *t, const char *name, void (*each)(void *arg, const char *path),
 		      void *arg)
 {

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "tier/rows.h"
 #include "tier/tier_int.h"
@@ -223,4 +224,22 @@ int state_look_node(struct tier *t, struct node *node, struct state_of *ret)
 	if (ret->state == STATE_LOCAL && !ret->is_dir && node_nwrite(t->tree, node) > 0)
 		ret->state = STATE_WRITING;
 	return 0;
+}
+
+int state_look_path(struct tier *t, const char *path, struct state_of *ret)
+{
+	const char *slash = strrchr(path, '/');
+	const char *name = slash ? slash + 1 : path;
+	AUTO_FREE char *dir_path = strndup(path, slash ? (size_t)(slash - path) : 0);
+	struct node *dir;
+	int r;
+
+	if (!dir_path)
+		return -ENOMEM;
+	r = node_walk(t->tree, dir_path, true, &dir);
+	if (r < 0)
+		return r;
+	r = state_look(t, dir, name, ret);
+	node_put(t->tree, dir);
+	return r;
 }

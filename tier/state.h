@@ -41,6 +41,12 @@ int state_look(struct tier *t, struct node *parent, const char *name, struct sta
 /* Of a node with a name; -ENOENT without one (fs then asks its open descriptor). */
 int state_look_node(struct tier *t, struct node *node, struct state_of *ret);
 
+/*
+ * Of a path below the root.  As state_look; -EINVAL: "", "//", "." or "..".  -ENOENT and
+ * -ENOTDIR too where a directory of it is none.
+ */
+int state_look_path(struct tier *t, const char *path, struct state_of *ret);
+
 /* The row id of a directory, asked once: 0 none. */
 int state_dirid(struct tier *t, struct node *dir, dirid_t *ret);
 
