@@ -50,7 +50,7 @@ _ebbctl_rebuild_options()
 
 _ebbctl()
 {
-	local commands='status state archive release restore drain locate verify trash rebuild'
+	local commands='status state archive release restore drain locate verify lost trash rebuild'
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 	local command= sub= options= i word
 

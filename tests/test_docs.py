@@ -245,6 +245,8 @@ def test_members_of_other_json(mount):
     assert members(head) == flat(printed("locate", "a.jpg")[0])
     head = ".It Cm trash Op Cm list Op Fl -json"
     assert members(head) == flat(printed("trash")[0])
+    head = ".It Cm lost Oo Fl -json Oc Op Ar url"
+    assert members(head) == {"name", "url", "index", "id"}      # as test_lost.py sees them
     head = (".Ss Moving\nA line on the standard error is printed for each file that failed, and a\n"
             "summary on the standard output.")
     documented = members(head)

@@ -16,6 +16,7 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "tier/rows.h"
+#include "lib/path.h"
 #include "tier/tier_int.h"
 
 const char *state_word(enum state s)
@@ -228,9 +229,7 @@ int state_look_node(struct tier *t, struct node *node, struct state_of *ret)
 
 int state_look_path(struct tier *t, const char *path, struct state_of *ret)
 {
-	const char *slash = strrchr(path, '/');
-	const char *name = slash ? slash + 1 : path;
-	AUTO_FREE char *dir_path = strndup(path, slash ? (size_t)(slash - path) : 0);
+	AUTO_FREE char *dir_path = path_dir(path);
 	struct node *dir;
 	int r;
 
@@ -239,7 +238,7 @@ int state_look_path(struct tier *t, const char *path, struct state_of *ret)
 	r = node_walk(t->tree, dir_path, true, &dir);
 	if (r < 0)
 		return r;
-	r = state_look(t, dir, name, ret);
+	r = state_look(t, dir, path_name(path), ret);
 	node_put(t->tree, dir);
 	return r;
 }

@@ -32,7 +32,7 @@ struct ctl_command {
 };
 
 extern const struct ctl_command ctl_status, ctl_state, ctl_archive, ctl_release, ctl_restore,
-	ctl_drain, ctl_locate, ctl_verify, ctl_trash, ctl_rebuild;
+	ctl_drain, ctl_locate, ctl_verify, ctl_lost, ctl_trash, ctl_rebuild;
 
 /* "ebbctl: ..." on stderr, after whatever progress is shown; returns CTL_FAILED. */
 int ctl_complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -9,6 +9,7 @@
  *
  *	-> {"op": "archive", "paths": ["cam/a.jpg", ...], "all": true, "dry_run": true}
  *	<- {"progress": {"done": 12, "failed": 0, "skipped": 0, "bytes": 34567, "total": 100}}
+ *		of lost: done and total alone
  *	<- {"failed": {"path": "cam/b.jpg", "reason": "..."}}
  *	<- {"item": {...}}
  *	<- {"done": 0, "error": "a sentence", "result": {...}}		the last line
@@ -19,6 +20,8 @@
  *	locate	name				state, path, url	-
  *	archive release restore drain verify	-			done failed skipped bytes
  *		paths or all, dry_run
+ *	lost	url (none: all)			name url index	documents lost
+ *						id		unknown
  *	trash-list				one a row		-
  *	trash-restore	id or path		-			path
  *	trash-empty	ids (none: all), dry_run	one a row (dry_run)	dropped left bytes

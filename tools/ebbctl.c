@@ -18,8 +18,8 @@
 #include "tools/ctl_progress.h"
 
 static const struct ctl_command *const commands[] = {
-	&ctl_status, &ctl_state,  &ctl_archive, &ctl_release, &ctl_restore,
-	&ctl_drain,  &ctl_locate, &ctl_verify,	&ctl_trash,   &ctl_rebuild,
+	&ctl_status, &ctl_state,  &ctl_archive, &ctl_release, &ctl_restore, &ctl_drain,
+	&ctl_locate, &ctl_verify, &ctl_lost,	&ctl_trash,   &ctl_rebuild,
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -136,7 +136,7 @@ static void print_exit_statuses(void)
 {
 	puts("Exit status:\n"
 	     "  0  done\n"
-	     "  1  some of it failed, or the name is unknown: stderr says which\n"
+	     "  1  some of it failed, the name is unknown, or files are lost: stderr says which\n"
 	     "  2  the command line is wrong\n"
 	     "  3  no daemon was reached, or it ended meanwhile");
 }

@@ -61,6 +61,7 @@ static const struct {
 	{ "restore", ctl_op_restore },
 	{ "drain", ctl_op_drain },
 	{ "verify", ctl_op_verify },
+	{ "lost", ctl_op_lost },
 	{ "trash-list", ctl_op_trash_list },
 	{ "trash-restore", ctl_op_trash_restore },
 	{ "trash-empty", ctl_op_trash_empty },

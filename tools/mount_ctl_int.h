@@ -76,6 +76,7 @@ int ctl_op_release(struct ctl_conn *c, struct json_object *req);
 int ctl_op_restore(struct ctl_conn *c, struct json_object *req);
 int ctl_op_drain(struct ctl_conn *c, struct json_object *req);
 int ctl_op_verify(struct ctl_conn *c, struct json_object *req);
+int ctl_op_lost(struct ctl_conn *c, struct json_object *req);
 int ctl_op_trash_list(struct ctl_conn *c, struct json_object *req);
 int ctl_op_trash_restore(struct ctl_conn *c, struct json_object *req);
 int ctl_op_trash_empty(struct ctl_conn *c, struct json_object *req);
