@@ -8,16 +8,28 @@
 
 Both refuse to run as root, so they run as a user id that needs no name.  What
 runs is Maven's integ-test-zip (tests/servers/setup): the real server without
-security plugin and scripts.  About 500 MB resident, up in 6 to 15 s.
+scripts; Elasticsearch's has the security plugin.  About 500 MB resident, up in 6 to 15 s.
+
+Search("elasticsearch", secured=True) lets nobody in without a password or an API key, and
+speaks TLS with a certificate of a CA of its own (.ca); .password is the user elastic's.
 """
 
+import base64
+import glob
 import json
 import os
+import secrets
 import shutil
+import ssl
+import sys
 import urllib.error
 import urllib.request
 
 from . import proc
+
+sys.path.insert(0, os.path.join(proc.REPO, "tests", "servers"))
+
+from faultsearch import make_tls    # noqa: E402  (the path comes first)
 
 UID = 29200         # owns the server's files; need not exist
 KINDS = ("elasticsearch", "opensearch")
@@ -32,7 +44,8 @@ class HttpError(AssertionError):
 class Search:
     """settings are -E settings; heap is a JVM size."""
 
-    def __init__(self, kind, directory=None, heap="256m", settings=None, java_opts=""):
+    def __init__(self, kind, directory=None, heap="256m", settings=None, java_opts="",
+                 secured=False):
         if kind not in KINDS:
             raise ValueError(f"unknown search server {kind}: {KINDS}")
         self.kind = kind
@@ -43,6 +56,8 @@ class Search:
         self.settings = dict(settings or {})
         self.process = self.port = None
         self.indices = 0
+        self.secured = secured
+        self.ca = self.cert = self.key = self.password = None
 
     def start(self):
         """Comes up on the data of last time if there is any, on the same port."""
@@ -56,26 +71,72 @@ class Search:
             "transport.port": proc.free_port(), "discovery.type": "single-node",
             "cluster.routing.allocation.disk.threshold_enabled": "false",
             "indices.breaker.total.use_real_memory": "false",
-            **({"xpack.security.enabled": "false"} if self.kind == "elasticsearch" else {}),
+            **(self.security() if self.kind == "elasticsearch" else {}),
             **self.settings,
         }
-        java = os.path.realpath(proc.need_program("java"))
-        home = os.path.dirname(os.path.dirname(java))
-        options = f"-Xms{self.heap} -Xmx{self.heap} {self.java_opts}".strip()
-        tmp = os.path.join(self.directory, "tmp")
-        env = {"ES_JAVA_HOME": home, "OPENSEARCH_JAVA_HOME": home, "JAVA_HOME": home,
-               "ES_JAVA_OPTS": options, "OPENSEARCH_JAVA_OPTS": options, "ES_TMPDIR": tmp,
-               "OPENSEARCH_TMPDIR": tmp, "HOME": self.directory}
         argv = [f"bin/{self.kind}"] + [f"-E{name}={value}" for name, value in settings.items()]
-        if os.geteuid() == 0:
-            argv = ["setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups", *argv]
-        self.process = proc.Process(argv, self.log, env=env, cwd=self.home)   # the GC log is relative
+        self.process = proc.Process(self.as_user(*argv), self.log, env=self.environment(),
+                                    cwd=self.home)      # the GC log is relative
         try:
             self.process.wait_ready(self.answers, 180, f"{self.kind} on port {self.port}")
         except BaseException:
             self.kill()
             raise
         return self
+
+    def environment(self):
+        java = os.path.realpath(proc.need_program("java"))
+        home = os.path.dirname(os.path.dirname(java))
+        options = f"-Xms{self.heap} -Xmx{self.heap} {self.java_opts}".strip()
+        tmp = os.path.join(self.directory, "tmp")
+        return {"ES_JAVA_HOME": home, "OPENSEARCH_JAVA_HOME": home, "JAVA_HOME": home,
+                "ES_JAVA_OPTS": options, "OPENSEARCH_JAVA_OPTS": options, "ES_TMPDIR": tmp,
+                "OPENSEARCH_TMPDIR": tmp, "HOME": self.directory}
+
+    @staticmethod
+    def as_user(*argv):
+        if os.geteuid() != 0:
+            return list(argv)
+        return ["setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups", *argv]
+
+    def security(self):
+        """Settings; at the first start also certificates, and the password, in the keystore."""
+        if not self.secured:
+            return {"xpack.security.enabled": "false"}
+        if not self.ca:
+            self.add_module()
+            # It reads files from nowhere else.
+            self.ca, self.cert, self.key = make_tls(os.path.join(self.home, "config"))
+            self.password = secrets.token_hex(12)
+            if os.geteuid() == 0:
+                proc.run("chown", "-R", f"{UID}:{UID}", self.home)
+            proc.run(*self.as_user("bin/elasticsearch-keystore", "add", "-x", "-f",
+                                   "bootstrap.password"), input=self.password, cwd=self.home,
+                     env=self.environment())
+        return {"xpack.security.enabled": "true", "xpack.security.http.ssl.enabled": "true",
+                "xpack.security.http.ssl.certificate": self.cert,
+                "xpack.security.http.ssl.key": self.key}
+
+    def add_module(self):
+        """EmailAnalysis.java, without which there are no API keys."""
+        module = os.path.join(self.home, "modules", "email-analysis")
+        source = os.path.join(proc.REPO, "tests", "servers", "EmailAnalysis.java")
+        proc.run(proc.need_program("javac"), "-d", os.path.join(module, "classes"), "-cp",
+                 os.path.join(self.home, "lib", "*"), "--release", "11", source)
+        shutil.make_archive(os.path.join(module, "module"), "zip", os.path.join(module, "classes"))
+        os.rename(os.path.join(module, "module.zip"), os.path.join(module, "module.jar"))
+        shutil.rmtree(os.path.join(module, "classes"))
+        version = self.version()
+        with open(os.path.join(module, "plugin-descriptor.properties"), "w",
+                  encoding="ascii") as file:
+            file.write(f"name=email-analysis\ndescription=for tests\nversion={version}\n"
+                       f"elasticsearch.version={version}\njava.version=11\n"
+                       "classname=EmailAnalysis\n")
+
+    def version(self):
+        """As the name of its main jar says."""
+        jar, = glob.glob(os.path.join(self.home, "lib", "elasticsearch-[0-9]*.jar"))
+        return os.path.basename(jar)[len("elasticsearch-"):-len(".jar")]
 
     def unpack(self):
         """A copy of its own: the server writes into it, and must be let in."""
@@ -117,7 +178,7 @@ class Search:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self.secured else ''}://127.0.0.1:{self.port}"
 
     # --- documents ------------------------------------------------------------
 
@@ -131,10 +192,14 @@ class Search:
             data, kind = body.encode(), "application/x-ndjson"
         else:
             data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, {"Content-Type": kind},
-                                         method=method)
+        headers = {"Content-Type": kind}
+        if self.secured:
+            login = base64.b64encode(f"elastic:{self.password}".encode()).decode()
+            headers["Authorization"] = f"Basic {login}"
+        request = urllib.request.Request(self.url + path, data, headers, method=method)
+        context = ssl.create_default_context(cafile=self.ca) if self.secured else None
         try:
-            with urllib.request.urlopen(request, timeout=timeout) as reply:
+            with urllib.request.urlopen(request, timeout=timeout, context=context) as reply:
                 text = reply.read()
         except urllib.error.HTTPError as err:
             with err:
