@@ -15,8 +15,8 @@
 
 #include "lib/cleanup.h"
 #include "lib/clock.h"
-#include "tier/rows.h"
 #include "lib/path.h"
+#include "tier/rows.h"
 #include "tier/tier_int.h"
 
 const char *state_word(enum state s)
