@@ -17,9 +17,12 @@
  *
  * Rules
  *	1. A row of a file or directory changes only under the claim of its node.
- *	2. Who holds a claim may wait for a commit or a store.  Who waits for a claim
- *	   holds none, but for a rename, which takes its nodes in the order of their
- *	   addresses; the reaper's batches take theirs with node_try_claim only.
+ *	2. Who holds a claim may wait for a commit or a store.  Claims that are waited
+ *	   for come in one order: at most one file, then at most one directory;
+ *	   node_claim_two takes two of a kind by their addresses.  So who holds a
+ *	   directory's claim waits for no other.  Whatever else is held at once (a batch
+ *	   of the reaper's) is taken with node_try_claim.  A claim ends on the thread that
+ *	   took it.  Builds with EBB_DEBUG_LOCKS abort on a wrong order.
  *	3. A write handle is counted under the claim; a read handle needs none, but
  *	   waits while the node is leaving.
  *	4. Renaming happens with the tree frozen: names and paths are stable while

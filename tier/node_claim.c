@@ -36,7 +36,30 @@ static void shard_wake(struct shard *s) REQUIRES(s->lock)
 
 /* ---- claims ----------------------------------------------------------------- */
 
-void node_claim(struct tree *tree, struct node *node)
+/*
+ * Rule 2 of tier/node.h, checked where lock orders are.  What a thread holds is
+ * counted by kind: files, then directories.  try: it does not wait, so it may.
+ */
+#ifdef EBB_DEBUG_LOCKS
+static _Thread_local unsigned n_held[2];
+
+static void check_order(const struct node *node)
+{
+	assert(n_held[1] == 0);
+	assert(node->is_dir || n_held[0] == 0);
+}
+
+static void count_held(const struct node *node, int by)
+{
+	assert(by > 0 || n_held[node->is_dir] > 0);
+	n_held[node->is_dir] += (unsigned)by;
+}
+#else
+#define check_order(node) ((void)(node))
+#define count_held(node, by) ((void)(node))
+#endif
+
+static void claim_waiting(struct tree *tree, struct node *node)
 {
 	struct shard *s = node_shard(tree, node);
 	uint16_t mine;
@@ -47,6 +70,13 @@ void node_claim(struct tree *tree, struct node *node)
 	while (node->ticket_now != mine)
 		shard_wait(s);
 	lock_drop(&s->lock);
+	count_held(node, 1);
+}
+
+void node_claim(struct tree *tree, struct node *node)
+{
+	check_order(node);
+	claim_waiting(tree, node);
 }
 
 bool node_try_claim(struct tree *tree, struct node *node)
@@ -59,6 +89,8 @@ bool node_try_claim(struct tree *tree, struct node *node)
 	if (free_now)
 		node->ticket_next++;
 	lock_drop(&s->lock);
+	if (free_now)
+		count_held(node, 1);
 	return free_now;
 }
 
@@ -102,13 +134,19 @@ void node_unclaim(struct tree *tree, struct node *node)
 	node->leaving = false;
 	shard_wake(s);
 	lock_drop(&s->lock);
+	count_held(node, -1);
+}
+
+static bool comes_before(const struct node *a, const struct node *b)
+{
+	return a->is_dir != b->is_dir ? b->is_dir : (uintptr_t)a < (uintptr_t)b;
 }
 
 static void in_order(struct node **a, struct node **b)
 {
 	struct node *t = *a;
 
-	if (*b && (uintptr_t)*b < (uintptr_t)*a) {
+	if (*b && comes_before(*b, *a)) {
 		*a = *b;
 		*b = t;
 	}
@@ -119,7 +157,7 @@ void node_claim_two(struct tree *tree, struct node *a, struct node *b)
 	in_order(&a, &b);
 	node_claim(tree, a);
 	if (b && b != a)
-		node_claim(tree, b);
+		claim_waiting(tree, b);
 }
 
 bool node_try_claim_two(struct tree *tree, struct node *a, struct node *b)

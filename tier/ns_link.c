@@ -79,7 +79,7 @@ int ns_link(struct tier *t, struct node *node, struct node *parent, const char *
 
 	if (strlen(name) > ROW_NAME_MAX)
 		return -ENAMETOOLONG;
-	/* Directories are claimed before files: make the target's again first. */
+	/* Not under the claim: who opens the file need not wait for it. */
 	if (wait) {
 		r = ns_materialize_dir(t, parent, true);
 		if (r < 0)

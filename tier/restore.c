@@ -7,8 +7,7 @@
  * fails leaves nothing behind, as the file has no name until then.
  *
  * The directory is made again first, if it was released: its claim is taken while
- * the file's is held, which is safe because who holds a directory's claim never waits for
- * a file's.
+ * the file's is held (rule 2 of tier/node.h: files before directories).
  */
 #include "tier/restore.h"
 

@@ -295,6 +295,63 @@ static void test_exclusion(void **state)
 	node_put(tree, c.b);
 }
 
+/* ---- the order: files before directories ------------------------------------------ */
+
+struct pair {
+	struct tree *tree;
+	struct node *dir, *file;
+};
+
+static void *claim_pair(void *arg)
+{
+	struct pair *p = arg;
+
+	node_claim_two(p->tree, p->dir, p->file);
+	node_unclaim_two(p->tree, p->dir, p->file);
+	return NULL;
+}
+
+/* While somebody holds the directory, who wants both has the file and waits for it. */
+static void check_pair(struct pair *p)
+{
+	int64_t deadline = clock_mono_ms() + DEADLINE_MS;
+	pthread_t thread;
+
+	node_claim(p->tree, p->dir);
+	assert_int_equal(pthread_create(&thread, NULL, claim_pair, p), 0);
+	while (node_try_claim(p->tree, p->file)) {
+		node_unclaim(p->tree, p->file);
+		assert_true(clock_mono_ms() < deadline);
+		sched_yield();
+	}
+	node_unclaim(p->tree, p->dir);
+	pthread_join(thread, NULL);
+}
+
+#define N_PAIRS 16
+
+static void test_order(void **state)
+{
+	struct tree *tree = *state;
+	struct node *dirs[N_PAIRS], *files[N_PAIRS];
+	char name[16];
+
+	for (int i = 0; i < N_PAIRS; i++) {
+		snprintf(name, sizeof(name), "d%d", i);
+		dirs[i] = walk(tree, name, true);
+		snprintf(name, sizeof(name), "f%d", i);
+		files[i] = walk(tree, name, false);
+	}
+	/* whichever of the two lies first in memory */
+	for (int i = 0; i < N_PAIRS; i++)
+		for (int j = 0; j < N_PAIRS; j++)
+			check_pair(&(struct pair){ tree, dirs[i], files[j] });
+	for (int i = 0; i < N_PAIRS; i++) {
+		node_put(tree, dirs[i]);
+		node_put(tree, files[i]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -302,6 +359,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_waiting, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_crowd, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_exclusion, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_order, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
