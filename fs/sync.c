@@ -2,8 +2,8 @@
 /*
  * What waits for the cache's disk.
  *
- * Only what the cache holds is synced: the catalogue commits with its own rules, and
- * the store holds only what is durable.
+ * Names are in two places.  The catalogue goes first: a rename's intent is there when
+ * the cache's part of it is.  The store holds only what is durable.
  */
 #include "fs/sync.h"
 
@@ -12,8 +12,9 @@
 #include <unistd.h>
 
 #include "fs/open.h"
+#include "tier/rows.h"
 
-int sync_file(struct fs *fs, struct node *node, bool data_only)
+static int sync_bytes(struct fs *fs, struct node *node, bool data_only)
 {
 	struct bytes b = { 0 };
 	int fd, r;
@@ -28,11 +29,39 @@ int sync_file(struct fs *fs, struct node *node, bool data_only)
 	return r;
 }
 
-int sync_dir(struct fs *fs, struct node *dir)
+/* Of a file without a name nothing is left to be found. */
+static int sync_row(struct fs *fs, struct node *node)
+{
+	char name[ROW_NAME_MAX + 1];
+	struct node *parent;
+	int r;
+
+	if (node_name(fs->tree, node, &parent, name) < 0)
+		return 0;
+	r = rows_sync(fs->tier, parent);
+	fs_put(fs, parent);
+	return r;
+}
+
+int sync_file(struct fs *fs, struct node *node, bool data_only)
+{
+	int r = data_only ? 0 : sync_row(fs, node);
+
+	return r < 0 ? r : sync_bytes(fs, node, data_only);
+}
+
+static int sync_cache_dir(struct fs *fs, struct node *dir)
 {
 	int r = cache_sync_dir(tier_cache(fs->tier), dir);
 
 	return r == -ENOENT ? 0 : r;
+}
+
+int sync_dir(struct fs *fs, struct node *dir)
+{
+	int r = rows_sync(fs->tier, dir);
+
+	return r < 0 ? r : sync_cache_dir(fs, dir);
 }
 
 /*
@@ -45,12 +74,12 @@ int sync_close(struct fs *fs, struct node *node)
 	struct node *parent;
 	int r;
 
-	r = sync_file(fs, node, true);
+	r = sync_bytes(fs, node, true);
 	if (r < 0)
 		return r;
 	if (node_name(fs->tree, node, &parent, name) < 0)
 		return 0; /* unlinked: there is no name to keep */
-	r = sync_dir(fs, parent);
+	r = sync_cache_dir(fs, parent);
 	fs_put(fs, parent);
 	return r;
 }

@@ -5,11 +5,14 @@
 
 #include "fs/fs_int.h"
 
-/* fsync or fdatasync of an open file.  0 (also for one whose bytes are in the store), -errno. */
+/*
+ * fsync or fdatasync of an open file: 0 or -errno.  What the store holds is durable already; a
+ * row's attributes are what fsync adds.
+ */
 int sync_file(struct fs *fs, struct node *node, bool data_only);
 /* What close() promises with durability=close: the bytes and the name are on disk. */
 int sync_close(struct fs *fs, struct node *node);
-/* fsync of a directory; 0 too for one that is not in the cache. */
+/* fsync of a directory: the names in the cache, and those in the catalogue. */
 int sync_dir(struct fs *fs, struct node *dir);
 
 int sync_fallocate(struct fs *fs, struct node *node, int mode, off_t off, off_t len);

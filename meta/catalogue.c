@@ -136,6 +136,7 @@ static struct catalogue *new_catalogue(void)
 	c->full = true;
 	lock_init(&c->lock, LOCK_RANK_CATALOGUE, "catalogue");
 	lock_init(&c->state_lock, LOCK_RANK_LEAF, "catalogue state");
+	wal_init(&c->wal);
 	cond_init(&c->work);
 	return c;
 }
@@ -147,6 +148,7 @@ static void free_catalogue(struct catalogue *c)
 	if (c->lock_fd >= 0)
 		close(c->lock_fd);
 	cond_fini(&c->work);
+	wal_fini(&c->wal);
 	lock_fini(&c->state_lock);
 	lock_fini(&c->lock);
 	free(c->file);

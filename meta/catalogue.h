@@ -80,6 +80,13 @@ int catalogue_write(struct catalogue *c, enum sync sync, int (*run)(struct tx *t
 		    void *arg);
 
 /*
+ * Wait until every transaction that was reported done survives a power cut.  For who needs
+ * it after the fact: an fsync of the WAL, shared by all who wait, and nothing when
+ * none was committed since the last.  Pool threads only.  Works read-only, too.
+ */
+int catalogue_sync(struct catalogue *c);
+
+/*
  * Unique numbers for inodes and attempts, from 1024 on, increasing, never reused:
  * what a crash leaves of a block of 65,536 is lost, a rebuild leaps 2^40.  Any
  * thread, but not inside run().  Waits for a commit only when a block was used up

@@ -9,9 +9,10 @@
  *	checkpoint.c checkpoint_read.c			  the journal's and its checkpoints
  *	reader.c     a connection for each thread	check.c
  *	state.c	     what is kept in memory		db.c schema.c: SQLite's edge
+ *	wal.c	     syncing what was committed
  *
- * Two locks: `lock` (the queue, the readers' list) and `state_lock` (a leaf);
- * neither is held over a statement.
+ * Three locks: `lock` (the queue, the readers' list), `state_lock` and `wal.lock`
+ * (leaves); none is held over a statement or an fsync.
  */
 #ifndef EBB_META_CATALOGUE_INT_H
 #define EBB_META_CATALOGUE_INT_H
@@ -53,6 +54,18 @@ struct cat_state {
 	struct checkpoint_row checkpoint; /* the newest complete one; seq 0: none */
 };
 
+/* How far the WAL is on the disk: wal.c. */
+struct wal {
+	_Atomic uint64_t commits;
+	int fd; /* owned, by who syncs; -1 until then */
+	/* protected by lock */
+	struct lock lock;
+	struct cond done;
+	uint64_t synced;
+	bool syncing; /* by one thread, without the lock */
+	bool failed;  /* what is not synced by now never will be */
+};
+
 struct catalogue {
 	/* constant after open */
 	char *file;   /* owned, absolute */
@@ -77,6 +90,8 @@ struct catalogue {
 	uint64_t number_next;
 	bool number_asked; /* number_job is queued */
 	struct cat_job number_job;
+
+	struct wal wal;
 
 	/* the writer thread's own */
 	struct db db;
@@ -144,6 +159,14 @@ int tx_answer(struct tx *tx, int r);
 /* ---- writer.c ---- */
 int writer_start(struct catalogue *c);
 void writer_stop(struct catalogue *c);
+
+/* ---- wal.c ---- */
+void wal_init(struct wal *w);
+void wal_fini(struct wal *w);
+uint64_t wal_commits(struct wal *w);
+void wal_committed(struct wal *w); /* one more, not reported yet */
+/* The first so many commits are on the disk. */
+void wal_is_synced(struct wal *w, uint64_t commits);
 
 /* ---- check.c ---- */
 /* Inside a transaction.  -EUCLEAN: err says what is wrong. */

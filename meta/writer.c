@@ -91,11 +91,13 @@ static void take_failed(struct group *g)
 
 static void run_group(struct catalogue *c, struct group *g)
 {
+	enum sync sync = strictest(g->head);
+	uint64_t commits = wal_commits(&c->wal);
 	struct tx tx;
 	int r;
 
 	g->n = 0;
-	r = tx_begin(c, strictest(g->head), &tx);
+	r = tx_begin(c, sync, &tx);
 	if (r < 0) {
 		take_failed(g);
 	} else {
@@ -104,6 +106,9 @@ static void run_group(struct catalogue *c, struct group *g)
 			tx_rollback(&tx);
 		else
 			r = tx_commit(&tx);
+		/* One that wrote nothing synced nothing. */
+		if (r == 0 && sync == SYNC_FULL && wal_commits(&c->wal) != commits)
+			wal_is_synced(&c->wal, wal_commits(&c->wal));
 	}
 	for (int i = 0; i < g->n; i++) {
 		int result = g->results[i];
@@ -124,6 +129,7 @@ static int count_pages(void *arg, sqlite3 *handle, const char *name, int pages)
 	(void)name;
 	c->wal_pages = pages;
 	c->passive_due = true;
+	wal_committed(&c->wal);
 	return SQLITE_OK;
 }
 

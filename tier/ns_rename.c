@@ -307,6 +307,17 @@ static void keep_identity(struct moving *m, const struct side *was, const struct
 	ns_identity_moved(m->t, is->dirid, is->name, &was->look.row, &before, &st);
 }
 
+/*
+ * A released file replaces a local one by its row alone: the row is on the disk before
+ * the local one goes, or a power cut could leave the name with neither.
+ */
+static enum sync sync_of(const struct moving *m)
+{
+	bool replaces = !(m->flags & RENAME_EXCHANGE) && !m->a.look.has_cache;
+
+	return replaces && m->b.look.has_cache ? SYNC_FULL : SYNC_NORMAL;
+}
+
 static int rename_with_rows(struct moving *m)
 {
 	struct tier *t = m->t;
@@ -321,7 +332,7 @@ static int rename_with_rows(struct moving *m)
 	listing_note_gained(t, m->b.parent, m->b.name);
 	if (m->flags & RENAME_EXCHANGE)
 		listing_note_gained(t, m->a.parent, m->a.name);
-	r = catalogue_write(t->cat, SYNC_NORMAL, rename_run, m);
+	r = catalogue_write(t->cat, sync_of(m), rename_run, m);
 	if (r == 0)
 		r = failpoint(RENAME_COMMIT);
 	if (r < 0)

@@ -198,3 +198,12 @@ out:
 		return rows_make_dirs(t, dir, ret);
 	return r;
 }
+
+int rows_sync(struct tier *t, struct node *dir)
+{
+	dirid_t id;
+	int r;
+
+	r = state_dirid(t, dir, &id);
+	return r < 0 || id == 0 ? r : catalogue_sync(t->cat);
+}

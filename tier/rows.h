@@ -24,6 +24,12 @@ int rows_from_trash(struct tier *t, struct tx *tx, int64_t trash_id);
  */
 int rows_make_dirs(struct tier *t, struct node *dir, dirid_t *ret);
 
+/*
+ * fsync of what the catalogue holds of dir's names: every change that was replied to
+ * survives a power cut.  Nothing to do where dir never had a row.  Waits.
+ */
+int rows_sync(struct tier *t, struct node *dir);
+
 /* Attributes of a row from a stat, and back. */
 void rows_attr_from_stat(const struct stat *st, struct row_attr *ret);
 void rows_attr_to_stat(const struct row_attr *a,
