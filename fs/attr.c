@@ -15,6 +15,7 @@
 #include "fs/open.h"
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "tier/rows.h"
 #include "tier/state.h"
 
 static void remote_stat(struct node *node, struct remote *remote, struct stat *ret)
@@ -22,18 +23,9 @@ static void remote_stat(struct node *node, struct remote *remote, struct stat *r
 	struct row_attr attr;
 
 	remote_get_attr(remote, &attr);
-	*ret = (struct stat){
-		.st_ino = node_ino(node),
-		.st_mode = attr.mode,
-		.st_uid = attr.uid,
-		.st_gid = attr.gid,
-		.st_size = (off_t)attr.size,
-		.st_blksize = 4096,
-		.st_blocks = (blkcnt_t)((attr.size + 511) / 512),
-		.st_atim = ns_to_ts(attr.atime_ns),
-		.st_mtim = ns_to_ts(attr.mtime_ns),
-		.st_ctim = ns_to_ts(attr.ctime_ns),
-	};
+	*ret = (struct stat){ .st_ino = node_ino(node) };
+	rows_attr_to_stat(&attr, ret);
+	ret->st_nlink = 0;
 }
 
 int fs_getattr(struct fs *fs, struct node *node, struct stat *ret)

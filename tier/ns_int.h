@@ -38,4 +38,10 @@ void ns_identity_moved(struct tier *t, dirid_t dir, const char *name, const stru
  */
 void own_action_done(struct tier *t, struct node *dir, const struct stat *before, uint64_t mark);
 
+/*
+ * A user's action changed names of dir.  Where the cache had no part in it (a released name was
+ * removed, renamed, brought back), dir's times move as the file system's would have: waits.
+ */
+void user_action_done(struct tier *t, struct node *dir, bool in_cache);
+
 #endif

@@ -150,7 +150,7 @@ static int unlink_claimed(struct tier *t, struct node *parent, const char *name,
 		r = wait ? unlink_with_row(t, parent, name, &look) : TIER_PARK;
 	if (r == 0) {
 		node_drop_name(t->tree, parent, name);
-		node_user_changed(parent);
+		user_action_done(t, parent, look.has_cache);
 		reaper_touch(t, parent);
 	}
 	return r;
@@ -273,7 +273,7 @@ static int rmdir_claimed(struct tier *t, struct node *parent, const char *name, 
 	if (r == 0) {
 		cache_dir_forget(t->cache, node);
 		node_drop_name(t->tree, parent, name);
-		node_user_changed(parent);
+		user_action_done(t, parent, look.has_cache);
 		reaper_forget(t, node);
 	}
 	return r;

@@ -313,9 +313,9 @@ static void keep_identity(struct moving *m, const struct side *was, const struct
  */
 static enum sync sync_of(const struct moving *m)
 {
-	bool replaces = !(m->flags & RENAME_EXCHANGE) && !m->a.look.has_cache;
+	bool goes = m->b.look.has_cache && !m->a.look.has_cache && !(m->flags & RENAME_EXCHANGE);
 
-	return replaces && m->b.look.has_cache ? SYNC_FULL : SYNC_NORMAL;
+	return goes ? SYNC_FULL : SYNC_NORMAL;
 }
 
 static int rename_with_rows(struct moving *m)
@@ -440,8 +440,8 @@ static int try_rename(struct moving *m, bool wait)
 	r = rename_claimed(m, wait);
 	node_unclaim_two(t->tree, m->a.node, m->b.node);
 	if (r == 0 && !same_file(m)) {
-		node_user_changed(m->a.parent);
-		node_user_changed(m->b.parent);
+		user_action_done(t, m->a.parent, needs_dir(m, &m->a));
+		user_action_done(t, m->b.parent, needs_dir(m, &m->b));
 		if (m->a.look.is_dir)
 			reaper_forget(t, m->a.node);
 		reaper_touch(t, m->b.parent);

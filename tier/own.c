@@ -5,9 +5,13 @@
  * Releasing, restoring and making directories again change the times of cache
  * directories; users are shown the times of before for as long as nothing of
  * theirs changed.  The node keeps it for now, the directory's row for later.
+ *
+ * Users' actions do, also those that the cache has no part in.
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 
 #include "lib/clock.h"
 #include "tier/ns_int.h"
@@ -18,9 +22,9 @@ struct own_job {
 	struct own_times times;
 };
 
-static int own_run(struct tx *tx, struct cat_job *job)
+static int own_run_wait(struct tx *tx, void *arg)
 {
-	struct own_job *o = (struct own_job *)job;
+	const struct own_job *o = arg;
 	struct dir_row row;
 	int r;
 
@@ -32,6 +36,11 @@ static int own_run(struct tx *tx, struct cat_job *job)
 	row.c_mtime_ns = o->times.c_mtime_ns;
 	row.c_ctime_ns = o->times.c_ctime_ns;
 	return tx_dir_put(tx, &row);
+}
+
+static int own_run(struct tx *tx, struct cat_job *job)
+{
+	return own_run_wait(tx, job);
 }
 
 static void own_free(struct cat_job *job, int result)
@@ -65,4 +74,27 @@ void own_action_done(struct tier *t, struct node *dir, const struct stat *before
 	o->dir = node_dirid(dir);
 	o->times = times;
 	catalogue_submit(t->cat, &o->job);
+}
+
+/* A released directory's are in its row.  Waited for: the kernel asks next, and keeps the answer. */
+void user_action_done(struct tier *t, struct node *dir, bool in_cache)
+{
+	const struct timespec now[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_nsec = UTIME_NOW } };
+	struct own_job o = { .dir = node_dirid(dir) };
+	struct dirfd *d;
+	int r;
+
+	node_user_changed(dir);
+	if (in_cache)
+		return;
+	r = cache_dir(t->cache, dir, &d);
+	if (r == 0) {
+		r = futimens(dirfd_fd(d), now) < 0 ? -errno : 0;
+		cache_dir_put(t->cache, d);
+	} else if (r == -ENOENT && o.dir > 0) {
+		o.times.mtime_ns = o.times.ctime_ns = clock_real_ns();
+		r = catalogue_write(t->cat, SYNC_NORMAL, own_run_wait, &o);
+	}
+	if (r < 0 && r != -ENOENT)
+		log_warning("cannot set the time of a directory: %s", strerror(-r));
 }

@@ -32,8 +32,8 @@ void rows_attr_to_stat(const struct row_attr *a, struct stat *ret)
 	ret->st_size = S_ISDIR(a->mode) ? 4096 : (off_t)a->size;
 	ret->st_nlink = S_ISDIR(a->mode) ? 2 : 1;
 	ret->st_blksize = 4096;
-	/* What it would occupy: du and tar's sparse check must not take it for a hole. */
-	ret->st_blocks = (blkcnt_t)((a->size + 511) / 512);
+	/* What it would occupy: du says the same, and tar's sparse check takes it for no hole. */
+	ret->st_blocks = (blkcnt_t)((a->size + 4095) / 4096 * 8);
 	ret->st_atim = ns_to_ts(a->atime_ns);
 	ret->st_mtim = ns_to_ts(a->mtime_ns);
 	ret->st_ctim = ns_to_ts(a->ctime_ns);

@@ -17,7 +17,7 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/path.h"
-#include "tier/tier_int.h"
+#include "tier/ns_int.h"
 
 #define PAGE_ROWS 64
 #define MARGIN_NS (30 * NSEC_PER_SEC) /* what is due so soon may be dropped while it comes back */
@@ -181,6 +181,8 @@ static int row_back(struct back *b)
 
 	listing_note_gained(b->t, b->dir, b->name);
 	r = catalogue_write(b->t->cat, SYNC_FULL, back_run, b);
+	if (r == 0)
+		user_action_done(b->t, b->dir, false);
 	if (r == 0 && b->row.file.told)
 		notify_kick(b->t);
 	if (r == -ENOENT || r == -ENODATA)
@@ -194,6 +196,7 @@ static int copy_back(struct back *b)
 
 	if (r < 0)
 		return refuse(b, r, "its bytes cannot be copied: %s", strerror(-r));
+	user_action_done(b->t, b->dir, false);
 	reaper_touch(b->t, b->dir);
 	return 0;
 }
