@@ -42,7 +42,7 @@ void reply_attr(struct fs *fs, fuse_req_t req, const struct stat *st);
 void call_reply_result(struct call *c, int r);
 
 /* A file handle's number: what release has to give back. */
-enum { HANDLE_READ = 1, HANDLE_WRITE = 2 };
+enum { HANDLE_READ = 1, HANDLE_WRITE = 2, HANDLE_EXEC = 3 };
 
 /* op_init.c */
 struct fuse_lowlevel_ops op_table(const struct fs *fs);

@@ -20,6 +20,8 @@
 #include "lib/cleanup.h"
 #include "tier/reaper.h"
 
+#define FMODE_EXEC 040 /* the kernel's own flag of an open by execve(2) */
+
 struct open_call {
 	struct call call;    /* create: node is the directory */
 	int flags;	     /* of open(2) */
@@ -41,6 +43,11 @@ static bool wants_passthrough(struct fs *fs, int fd)
 	       !(st.st_mode & (S_ISUID | S_ISGID));
 }
 
+static bool is_exec(const struct open_call *o)
+{
+	return !o->write && (o->flags & FMODE_EXEC);
+}
+
 /* Count the handle and say how the kernel is to use it. */
 static int add_handle(struct open_call *o, struct node *node, struct fuse_file_info *ret)
 {
@@ -48,6 +55,7 @@ static int add_handle(struct open_call *o, struct node *node, struct fuse_file_i
 	struct opening in = { .fd = o->fd,
 			      .remote = o->remote,
 			      .write = o->write,
+			      .exec = is_exec(o),
 			      .passthrough = wants_passthrough(fs, o->fd) };
 	struct opened opened;
 	int r;
@@ -60,7 +68,9 @@ static int add_handle(struct open_call *o, struct node *node, struct fuse_file_i
 		return r;
 	}
 	*ret = (struct fuse_file_info){
-		.fh = o->write ? HANDLE_WRITE : HANDLE_READ,
+		.fh = o->write	   ? HANDLE_WRITE
+		      : is_exec(o) ? HANDLE_EXEC
+				   : HANDLE_READ,
 		.noflush = !(fs->durable_close && o->write),
 		.backing_id = opened.mode == OPEN_PASSTHROUGH ? opened.backing_id : 0,
 	};
@@ -68,13 +78,16 @@ static int add_handle(struct open_call *o, struct node *node, struct fuse_file_i
 }
 
 /* Undo it.  0; -EBADF: there was no such handle. */
-static int drop_handle(struct fs *fs, struct node *node, bool write)
+static int drop_handle(struct fs *fs, struct node *node, uint64_t fh)
 {
+	bool write = fh == HANDLE_WRITE;
 	char name[ROW_NAME_MAX + 1];
 	struct node *parent;
 	bool last_writer;
 	int r;
 
+	if (fh == HANDLE_EXEC)
+		opens_exec_ends(fs->opens, node);
 	r = opens_drop(fs->opens, node, write, &last_writer);
 	if (r < 0)
 		return r;
@@ -104,11 +117,19 @@ static int open_nameless(struct open_call *o)
 	return -ENOENT;
 }
 
+/* Of others the kernel has asked already whether a program is run from the file. */
+static bool truncates_only(int flags)
+{
+	return (flags & O_TRUNC) && (flags & O_ACCMODE) == O_RDONLY;
+}
+
 static int open_run(struct call *c, bool wait)
 {
 	struct open_call *o = (struct open_call *)c;
 	int r;
 
+	if (truncates_only(o->flags) && opens_is_run(c->fs->opens, c->node))
+		return -ETXTBSY;
 	r = ns_open(c->fs->tier, c->node, o->flags, wait, &o->fd, &o->remote);
 	return r == -ENOENT ? open_nameless(o) : r;
 }
@@ -147,7 +168,7 @@ static void open_reply(struct call *c, int r)
 	}
 	parent_stale(c->fs, c->node);
 	if (fuse_reply_open(c->req, &fi) != 0)
-		drop_handle(c->fs, c->node, o->write);
+		drop_handle(c->fs, c->node, fi.fh);
 }
 
 void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -157,7 +178,7 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 					 .run = open_run,
 					 .reply = open_reply,
 					 .where = open_where },
-			       .flags = fi->flags & (O_ACCMODE | O_TRUNC),
+			       .flags = fi->flags & (O_ACCMODE | O_TRUNC | FMODE_EXEC),
 			       .kill_suidgid = fi->kill_suidgid,
 			       .fd = -1 };
 
@@ -195,7 +216,7 @@ static void create_reply(struct call *c, int r)
 	}
 	fill_entry(c->fs, o->made, &o->st, &e);
 	if (fuse_reply_create(c->req, &e, &fi) != 0) {
-		drop_handle(c->fs, o->made, o->write);
+		drop_handle(c->fs, o->made, fi.fh);
 		fs_put(c->fs, o->made);
 	}
 }
@@ -231,7 +252,7 @@ void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 	if (!node)
 		return;
-	r = drop_handle(fs, node, fi->fh == HANDLE_WRITE);
+	r = drop_handle(fs, node, fi->fh);
 	fs_put(fs, node);
 	reply_result(req, r);
 }

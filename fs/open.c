@@ -28,6 +28,7 @@
 struct open_file {
 	unsigned handles;
 	unsigned writers;
+	unsigned execs;	       /* of the handles */
 	enum open_mode mode;   /* constant */
 	int backing_id;	       /* constant */
 	struct cfd *ro;	       /* counted, or NULL */
@@ -190,6 +191,7 @@ static int add_locked(struct opens *o, struct node *node, struct opening *in, st
 		return r;
 	f->handles++;
 	f->writers += in->write;
+	f->execs += in->exec;
 	ret->mode = f->mode;
 	ret->backing_id = f->backing_id;
 	return 0;
@@ -277,6 +279,33 @@ int opens_drop(struct opens *o, struct node *node, bool write, bool *ret_last_wr
 	if (dead)
 		file_free(dead);
 	return r;
+}
+
+bool opens_is_run(struct opens *o, struct node *node)
+{
+	struct lock *lock = lock_of(o, node);
+	struct open_file *f;
+	bool yes;
+
+	lock_take(lock);
+	f = node_fs(node);
+	yes = f && f->execs > 0;
+	lock_drop(lock);
+	return yes;
+}
+
+void opens_exec_ends(struct opens *o, struct node *node)
+{
+	struct lock *lock = lock_of(o, node);
+	struct open_file *f;
+
+	if (node_is_dir(node))
+		return;
+	lock_take(lock);
+	f = node_fs(node);
+	if (f && f->execs > 0)
+		f->execs--;
+	lock_drop(lock);
 }
 
 /* ---- using ----------------------------------------------------------------- */

@@ -42,6 +42,7 @@ struct opening {
 	int fd;		       /* taken over; -1 with remote */
 	struct remote *remote; /* taken over; NULL with fd */
 	bool write;	       /* counted as a writer */
+	bool exec;	       /* by execve(2): until opens_exec_ends */
 	bool passthrough;      /* wanted, if this is the first open */
 };
 struct opened {
@@ -55,6 +56,13 @@ int opens_add(struct opens *o, struct node *node, struct opening *in, struct ope
  * 0; -EBADF: it was not open so (a number that never was a handle's).
  */
 int opens_drop(struct opens *o, struct node *node, bool write, bool *ret_last_writer);
+
+/*
+ * A program is run from the file, or was a moment ago.  The kernel refuses to open it for
+ * writing then, but for O_RDONLY | O_TRUNC it asks us to truncate before it says so.
+ */
+bool opens_is_run(struct opens *o, struct node *node);
+void opens_exec_ends(struct opens *o, struct node *node); /* before opens_drop */
 
 /* A file without a name is opened again: by its descriptor, or the same remote.  -ENOENT: not open. */
 int opens_again(struct opens *o, struct node *node, int flags, int *ret_fd,
