@@ -16,6 +16,7 @@
 #include "lib/cleanup.h"
 #include "tier/ns.h"
 #include "tier/object.h"
+#include "tier/reaper.h"
 #include "tier/restore.h"
 #include "tier/state.h"
 
@@ -204,6 +205,20 @@ static int open_to_change(struct fs *fs, struct node *node, bool wait, int *ret)
 	return 0;
 }
 
+/* What it holds decides whether it may leave the cache. */
+static void look_again(struct fs *fs, struct node *node)
+{
+	char name[ROW_NAME_MAX + 1];
+	struct node *parent;
+
+	if (node_is_dir(node)) {
+		reaper_touch(fs->tier, node);
+	} else if (node_name(fs->tree, node, &parent, name) == 0) {
+		reaper_touch(fs->tier, parent);
+		fs_put(fs, parent);
+	}
+}
+
 static int change(struct fs *fs, struct node *node, bool wait, int (*act)(int fd, void *arg),
 		  void *arg)
 {
@@ -215,6 +230,8 @@ static int change(struct fs *fs, struct node *node, bool wait, int (*act)(int fd
 	r = open_to_change(fs, node, wait, &fd);
 	if (r == 0)
 		r = act(fd, arg);
+	if (r == 0)
+		look_again(fs, node);
 	node_open_end(fs->tree, node, false);
 	return r;
 }

@@ -49,6 +49,7 @@ struct reaper_status {
 	uint64_t local_files, local_bytes;	 /* without a row, or changed since */
 	uint64_t archived_files, archived_bytes; /* with a row and a local copy */
 	uint64_t other_files;			 /* stay local: links, devices, xattrs ... */
+	uint64_t stale_files, stale_bytes;	 /* rows of those two */
 	int64_t oldest_unarchived_ms;		 /* age; 0 none */
 	uint64_t archived_total, released_total, restored_total, failed_total; /* since start */
 	double archive_files_per_s, archive_bytes_per_s, release_files_per_s;  /* last minute */

@@ -121,6 +121,8 @@ static void add_up(struct dir_counts *sum, const struct dir_counts *c)
 	sum->archived_files += c->archived_files;
 	sum->archived_bytes += c->archived_bytes;
 	sum->other_files += c->other_files;
+	sum->stale_files += c->stale_files;
+	sum->stale_bytes += c->stale_bytes;
 	if (c->oldest_local_ns &&
 	    (!sum->oldest_local_ns || c->oldest_local_ns < sum->oldest_local_ns))
 		sum->oldest_local_ns = c->oldest_local_ns;
@@ -190,6 +192,8 @@ int reaper_status(struct tier *t, struct reaper_status *ret)
 	ret->archived_files = sum.archived_files;
 	ret->archived_bytes = sum.archived_bytes;
 	ret->other_files = sum.other_files;
+	ret->stale_files = sum.stale_files;
+	ret->stale_bytes = sum.stale_bytes;
 	if (sum.oldest_local_ns) {
 		int64_t age_ms = (clock_real_ns() - sum.oldest_local_ns) / 1000000;
 

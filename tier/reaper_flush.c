@@ -47,6 +47,20 @@ void look_count_archived(struct look *l, uint64_t size, int64_t ctime_ns)
 	older(&l->counts.oldest_archived_ns, ctime_ns);
 }
 
+void look_count_stale(struct look *l, const struct file_row *row)
+{
+	l->counts.stale_files++;
+	l->counts.stale_bytes += row->attr.size;
+}
+
+void look_count_stale_name(struct look *l, const char *name)
+{
+	struct file_row row;
+
+	if (l->dirid > 0 && cat_file_get(l->r->t->cat, l->dirid, name, &row) == 0)
+		look_count_stale(l, &row);
+}
+
 /* ---- archiving ---------------------------------------------------------------- */
 
 static bool is_store_error(int r)
@@ -90,6 +104,7 @@ static void archive_failed(struct look *l, const struct archive_file *f, bool wh
 {
 	if (f->result == -ENOENT && !whole_batch)
 		return;
+	look_count_stale_name(l, f->name);
 	if (f->result == -EPERM) {
 		l->counts.other_files++;
 		look_tell(l, TOLD_SKIPPED, f->name, LOOK_NOT_PLAIN, 0);
@@ -152,11 +167,13 @@ static void release_failed(struct look *l, const struct release_item *item,
 {
 	switch (item->result) {
 	case -EPERM:
+		look_count_stale_name(l, item->name);
 		l->counts.other_files++;
 		look_tell(l, TOLD_SKIPPED, item->name, LOOK_NOT_PLAIN, 0);
 		return;
 	case -ENODATA: /* its row left meanwhile */
 	case -ESTALE:
+		look_count_stale_name(l, item->name);
 		look_count_local(l, info->size, info->ctime_ns, true);
 		look_sooner(&l->next_archive_ms, l->now_ms + LOOK_AGAIN_MS);
 		look_tell_later(l, item->name, "it has changed since it was archived", TOLD_FAILED);

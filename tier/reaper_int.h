@@ -38,8 +38,9 @@ struct dir_counts {
 	uint64_t local_files, local_bytes;
 	uint64_t archived_files, archived_bytes;
 	uint64_t other_files;
-	int64_t oldest_local_ns;    /* ctime; 0 none; of those that will be archived */
-	int64_t oldest_archived_ns; /* ctime; 0 none */
+	uint64_t stale_files, stale_bytes; /* rows of local or other files: they prove nothing */
+	int64_t oldest_local_ns;	   /* ctime; 0 none; of those that will be archived */
+	int64_t oldest_archived_ns;	   /* ctime; 0 none */
 };
 
 /* Files from the future are aged from when they were first seen; one mark a directory. */

@@ -57,8 +57,18 @@ static bool is_written(struct look *l, const char *name)
 	return written;
 }
 
-/* Local, without a row that is right for it. */
-static void look_local(struct look *l, const char *name, const struct stat *st,
+/* What only the cache can hold; what cannot be asked is found out when it is due. */
+static bool has_xattrs(struct look *l, const char *name)
+{
+	AUTO_CLOSE int fd = -1;
+	struct stat st;
+
+	fd = local_open(dirfd_fd(l->d), name, &st);
+	return fd >= 0 && local_plain_xattrs(fd) == -EPERM;
+}
+
+/* Local, without a row that is right for it.  False: it is due, and collected. */
+static bool look_local(struct look *l, const char *name, const struct stat *st,
 		       const struct policy_says *says, int64_t age_ms)
 {
 	bool any_age = l->what & LOOK_ANY_ARCHIVE_AGE;
@@ -67,7 +77,17 @@ static void look_local(struct look *l, const char *name, const struct stat *st,
 
 	if (any_age)
 		wait_ms = l->what & LOOK_DRY ? 0 : local_settles_ms(l->r->t, st);
-	if (temporary || !says->archive) {
+	if (wait_ms <= 0 && !temporary && says->archive && (l->what & LOOK_ARCHIVE) &&
+	    !(l->what & LOOK_DRY)) {
+		collect_due(l, name, st);
+		return false;
+	}
+	if (has_xattrs(l, name)) {
+		l->counts.other_files++;
+		if (wait_ms > 0)
+			look_sooner(&l->next_archive_ms, l->now_ms + wait_ms);
+		look_tell(l, TOLD_SKIPPED, name, LOOK_NOT_PLAIN, 0);
+	} else if (temporary || !says->archive) {
 		look_count_local(l, (uint64_t)st->st_size, c, false);
 		look_tell(l, TOLD_SKIPPED, name,
 			  temporary ? "its name says that it is not complete"
@@ -86,12 +106,11 @@ static void look_local(struct look *l, const char *name, const struct stat *st,
 		if (any_age && wait_ms > l->young_ms)
 			l->young_ms = wait_ms;
 		look_tell_later(l, name, LOOK_BEING_WRITTEN, TOLD_SKIPPED);
-	} else if (l->what & LOOK_DRY) {
+	} else {
 		look_count_local(l, (uint64_t)st->st_size, c, true);
 		look_tell(l, TOLD_ARCHIVED, name, NULL, (uint64_t)st->st_size);
-	} else {
-		collect_due(l, name, st);
 	}
+	return true;
 }
 
 static void look_archived(struct look *l, const char *name, const struct stat *st,
@@ -136,8 +155,8 @@ static int look_regular(struct look *l, const char *name, const struct stat *st)
 	policy_ask(l->r->t->policy, l->path, name, (uint64_t)st->st_size, &says);
 	if (r == 0 && identity_equal(&row.id, &id))
 		look_archived(l, name, st, &row, &says, age_ms);
-	else
-		look_local(l, name, st, &says, age_ms);
+	else if (look_local(l, name, st, &says, age_ms) && r == 0)
+		look_count_stale(l, &row);
 	return 0;
 }
 

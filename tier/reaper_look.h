@@ -29,6 +29,11 @@ void look_failed(struct look *l, const char *name, int r);
 void look_count_local(struct look *l, uint64_t size, int64_t ctime_ns, bool waits);
 void look_count_archived(struct look *l, uint64_t size, int64_t ctime_ns);
 
+/* A file that stays or waits has a row, which proves nothing for it. */
+void look_count_stale(struct look *l, const struct file_row *row);
+/* The same of a name, if it has one. */
+void look_count_stale_name(struct look *l, const char *name);
+
 void look_flush_due(struct look *l);
 void look_flush_cold(struct look *l);
 
