@@ -14,24 +14,48 @@
 #include "tools/ctl.h"
 #include "tools/ctl_proto.h"
 
-/* A descriptor, or -1 after a message. */
-static int connect_to(const struct ctl_mount *m)
+/* A descriptor, or -errno; a killed daemon's socket, or its absence. */
+static int try_connect(const struct ctl_mount *m)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	ctl_socket_path(m->dev, addr.sun_path, sizeof(addr.sun_path));
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
-		return TAKE_FD(fd);
-	if (errno == EACCES)
+	if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+static bool means_dead(int r)
+{
+	return r == -ENOENT || r == -ECONNREFUSED;
+}
+
+bool ctl_daemon_runs(const struct ctl_mount *m)
+{
+	int fd = try_connect(m);
+
+	if (fd >= 0)
+		close(fd);
+	return !means_dead(fd);
+}
+
+/* A descriptor, or -1 after a message. */
+static int connect_to(const struct ctl_mount *m)
+{
+	int fd = try_connect(m);
+
+	if (fd >= 0)
+		return fd;
+	if (fd == -EACCES)
 		ctl_complain("cannot reach the daemon of '%s': only root may give commands",
 			     m->path);
-	else if (errno == ENOENT || errno == ECONNREFUSED)
+	else if (means_dead(fd))
 		ctl_complain("cannot reach the daemon of '%s': it does not run; umount -l %s, and "
 			     "start ebbfs again",
 			     m->path, m->path);
 	else
-		ctl_complain("cannot reach the daemon of '%s': %s", m->path, strerror(errno));
+		ctl_complain("cannot reach the daemon of '%s': %s", m->path, strerror(-fd));
 	return -1;
 }
 

@@ -32,4 +32,7 @@ struct json_object *ctl_request(const char *op);
 int ctl_add_paths(struct json_object *request, const struct ctl_mount *m, char *const *v, int n,
 		  int **ret_from);
 
+/* Does anybody listen for the mount's commands? */
+bool ctl_daemon_runs(const struct ctl_mount *m);
+
 #endif

@@ -13,6 +13,7 @@
 #include "lib/cleanup.h"
 #include "lib/path.h"
 #include "tools/ctl.h"
+#include "tools/ctl_call.h"
 
 #define MOUNTINFO "/proc/self/mountinfo"
 #define FS_TYPE "fuse.ebbfs"
@@ -171,14 +172,30 @@ static int find_given(const struct mounts *l, const char *given, const struct ct
 	return CTL_OK;
 }
 
+/* NULL: there is none, or several. */
+static const struct ctl_mount *the_only(const struct mounts *l, bool running)
+{
+	const struct ctl_mount *only = NULL;
+
+	for (size_t i = 0; i < l->n; i++) {
+		if ((only && only->dev == l->v[i].dev) || (running && !ctl_daemon_runs(&l->v[i])))
+			continue;
+		if (only)
+			return NULL;
+		only = &l->v[i];
+	}
+	return only;
+}
+
+/* A dead mount is the one that is meant only where no other is. */
 static int find_only(const struct mounts *l, const struct ctl_mount **ret)
 {
-	bool several = false;
+	const struct ctl_mount *m = the_only(l, false);
 
-	for (size_t i = 1; i < l->n; i++)
-		several |= l->v[i].dev != l->v[0].dev;
-	if (l->n > 0 && !several) {
-		*ret = &l->v[0];
+	if (!m)
+		m = the_only(l, true);
+	if (m) {
+		*ret = m;
 		return CTL_OK;
 	}
 	if (l->n == 0) {
