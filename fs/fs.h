@@ -46,13 +46,30 @@ void fs_quiesce(struct fs *fs);
 /* NULL is fine.  The tier must still be open. */
 void fs_unmount(struct fs *fs);
 
+/* What the kernel asks for, by FUSE's names. */
+enum fs_request {
+#define OP(name, parameters, arguments) FS_REQUEST_##name,
+#include "fs/ops.def"
+	FS_REQUESTS
+};
+const char *fs_request_name(enum fs_request request);
+
 struct fs_counts {
-	bool passthrough;	   /* offered by the kernel and used */
-	uint64_t parked;	   /* requests that wait now */
-	uint64_t parked_store;	   /* of them for the store */
+	bool passthrough;		/* offered by the kernel and used */
+	uint64_t requests[FS_REQUESTS]; /* since the mount */
+	uint64_t parked_total;		/* since the mount: of them, what had to wait */
+	uint64_t parked;		/* requests that wait now */
+	uint64_t parked_store;		/* of them for the store */
 	uint64_t refused;	   /* since the mount: EIO because too many waited for the store */
 	uint64_t inodes_forgotten; /* since the mount: asked back from the kernel (max_inodes) */
 };
 void fs_counts(struct fs *fs, struct fs_counts *ret);
+
+/*
+ * A name came to be without the kernel (path: from the root): what it keeps of the directory is
+ * out of date.  When this returns, who lists or looks up sees the name.  From a thread
+ * that answers no request; holds no lock.
+ */
+void fs_name_appeared(struct fs *fs, const char *path);
 
 #endif

@@ -41,6 +41,8 @@ struct fs {
 	_Atomic int64_t timeout_ms; /* how long the kernel may keep names and attributes */
 	_Atomic unsigned parked;
 	_Atomic unsigned parked_store;
+	_Atomic uint64_t parked_total;
+	_Atomic uint64_t requests[FS_REQUESTS];
 	_Atomic uint64_t refused;
 	_Atomic uint64_t forgotten;
 

@@ -72,47 +72,25 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	session_ready(fs);
 }
 
+/* ---- the table ------------------------------------------------------------------- */
+
+#define OP(name, parameters, arguments)                                                \
+	static void counted_##name parameters                                          \
+	{                                                                              \
+		atomic_fetch_add_explicit(&fs_of(req)->requests[FS_REQUEST_##name], 1, \
+					  memory_order_relaxed);                       \
+		op_##name arguments;                                                   \
+	}
+#include "fs/ops.def"
+
 struct fuse_lowlevel_ops op_table(const struct fs *fs)
 {
-	struct fuse_lowlevel_ops ops = {
-		.init = op_init,
-		.lookup = op_lookup,
-		.forget = op_forget,
-		.forget_multi = op_forget_multi,
-		.getattr = op_getattr,
-		.setattr = op_setattr,
-		.readlink = op_readlink,
-		.mknod = op_mknod,
-		.mkdir = op_mkdir,
-		.unlink = op_unlink,
-		.rmdir = op_rmdir,
-		.symlink = op_symlink,
-		.rename = op_rename,
-		.link = op_link,
-		.open = op_open,
-		.create = op_create,
-		.read = op_read,
-		.write = op_write,
-		.release = op_release,
-		.fsync = op_fsync,
-		.opendir = op_opendir,
-		.readdir = op_readdir,
-		.readdirplus = op_readdirplus,
-		.releasedir = op_releasedir,
-		.fsyncdir = op_fsyncdir,
-		.statfs = op_statfs,
-		.fallocate = op_fallocate,
-		.lseek = op_lseek,
-		.copy_file_range = op_copy_file_range,
-	};
+	struct fuse_lowlevel_ops ops = { .init = op_init };
 
-	if (fs->durable_close)
-		ops.flush = op_flush;
-	if (fs->conf->xattr) {
-		ops.setxattr = op_setxattr;
-		ops.getxattr = op_getxattr;
-		ops.listxattr = op_listxattr;
-		ops.removexattr = op_removexattr;
-	}
+#define OP(name, parameters, arguments) ops.name = counted_##name;
+#define OP_IF(condition, name, parameters, arguments) \
+	if (condition)                                \
+		ops.name = counted_##name;
+#include "fs/ops.def"
 	return ops;
 }

@@ -22,6 +22,7 @@ bool park_enter_store(struct fs *fs)
 
 	if (atomic_fetch_add(&fs->parked_store, 1) < FS_MAX_STORE_WAITERS) {
 		atomic_fetch_add(&fs->parked, 1);
+		atomic_fetch_add(&fs->parked_total, 1);
 		return true;
 	}
 	atomic_fetch_sub(&fs->parked_store, 1);
@@ -43,6 +44,7 @@ static bool enter(struct fs *fs, enum park_where where)
 	if (where == PARK_STORE)
 		return park_enter_store(fs);
 	atomic_fetch_add(&fs->parked, 1);
+	atomic_fetch_add(&fs->parked_total, 1);
 	return true;
 }
 

@@ -55,6 +55,30 @@ void session_forget_name(struct fs *fs, uint64_t parent, const char *name)
 	fuse_lowlevel_notify_inval_entry(fs->session, parent, name, strlen(name));
 }
 
+/*
+ * A name that is not there is never kept, so the directory is all there is to tell of.  Its
+ * pages are the kept listing; a listing that is in flight is no longer as good as a new one.
+ */
+void fs_name_appeared(struct fs *fs, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *dir_path = strndup(path, slash ? (size_t)(slash - path) : 0);
+	struct node *dir;
+	int r = -ENOMEM;
+
+	if (dir_path)
+		r = node_walk(fs->tree, dir_path, true, &dir);
+	free(dir_path);
+	if (r < 0)
+		return; /* nothing is there that the kernel could know */
+	if (node_ino(dir)) {
+		dirs_stale(fs->dirs, node_ino(dir));
+		/* -ENOENT: it has forgotten already. */
+		fuse_lowlevel_notify_inval_inode(fs->session, node_ino(dir), 0, 0);
+	}
+	fs_put(fs, dir);
+}
+
 /* ---- signals ---------------------------------------------------------------------- */
 
 static void end_signals(sigset_t *set)
@@ -273,13 +297,26 @@ void fs_unmount(struct fs *fs)
 	free(fs);
 }
 
+const char *fs_request_name(enum fs_request request)
+{
+	static const char *const names[] = {
+#define OP(name, parameters, arguments) #name,
+#include "fs/ops.def"
+	};
+
+	return names[request];
+}
+
 void fs_counts(struct fs *fs, struct fs_counts *ret)
 {
 	*ret = (struct fs_counts){
 		.passthrough = fs->passthrough,
+		.parked_total = atomic_load(&fs->parked_total),
 		.parked = atomic_load(&fs->parked),
 		.parked_store = atomic_load(&fs->parked_store),
 		.refused = atomic_load(&fs->refused),
 		.inodes_forgotten = atomic_load(&fs->forgotten),
 	};
+	for (int i = 0; i < FS_REQUESTS; i++)
+		ret->requests[i] = atomic_load(&fs->requests[i]);
 }

@@ -27,6 +27,12 @@
  *	journal.checkpoint_s		its age
  *	journal.since_checkpoint_bytes	what the journal takes in the store since then
  *	cache.used_pct, .free_bytes, .total_bytes, .free_inodes
+ *	fuse.requests.OPERATION		that the kernel sent since the mount: lookup, create, read...
+ *	fuse.parked.now, .total		requests that wait now; that had to, since the mount
+ *	fuse.parked.store		of those that wait now: for the store
+ *	fuse.parked.refused		failed with EIO as too many waited for the store
+ *	fuse.inodes_forgotten		asked back from the kernel (max_inodes)
+ *	fuse.passthrough		local files are read and written by the kernel alone
  *	readonly			the catalogue refuses changes: see the daemon's log
  *	volume, node, mountpoint, version
  */
@@ -192,7 +198,7 @@ const struct ctl_command ctl_status = {
 	.summary = "what is local, archived and released, and whether everything answers",
 	.text = "Prints a table. --json prints an object with the members local, archived, released, trash\n"
 		"(files, bytes), other (files), oldest_unarchived_s, dirs_waiting, scanning, rates,\n"
-		"since_start, sinks, store, journal, cache, readonly, volume, node, mountpoint, version.",
+		"since_start, sinks, store, journal, cache, fuse, readonly, volume, node, mountpoint, version.",
 	.options = CTL_OPT_JSON,
 	.run = status_run,
 };

@@ -71,24 +71,6 @@ static bool is_id(const char *s)
 	return s[0] && strspn(s, "0123456789") == strlen(s) && strlen(s) < 19;
 }
 
-/*
- * The name came back without the kernel, which may keep an older listing of its
- * directory.  A file that is opened makes the mount list it anew.
- */
-static void refresh_listing(const struct ctl_mount *m, const char *rel)
-{
-	AUTO_FREE char *full = NULL;
-	int fd;
-
-	if (strcmp(m->root, "/") != 0 || asprintf(&full, "%s/%s", m->path, rel) < 0) {
-		full = NULL;
-		return;
-	}
-	fd = open(full, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd >= 0)
-		close(fd);
-}
-
 static int restore(const struct ctl_mount *m, const struct ctl_args *args, const char *what)
 {
 	struct json_object *request = ctl_request("trash-restore");
@@ -113,7 +95,6 @@ static int restore(const struct ctl_mount *m, const struct ctl_args *args, const
 	if (error)
 		ctl_complain("cannot bring back '%s': %s", quoted, error);
 	if (code == CTL_OK) {
-		refresh_listing(m, ctl_str(result, "path"));
 		shown = ctl_shown(ctl_str(result, "path"));
 		if (args->json) {
 			json_object_object_add(result, "path",

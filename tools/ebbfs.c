@@ -142,7 +142,7 @@ static int start_serving(struct daemon *d, char *err, size_t size)
 		snprintf(err, size, "cannot start to archive: %s", strerror(-r));
 		return r;
 	}
-	r = ctl_server_start(d->tier, st.st_dev, mountpoint, &d->ctl);
+	r = ctl_server_start(d->tier, d->fs, st.st_dev, mountpoint, &d->ctl);
 	if (r < 0)
 		snprintf(err, size, "cannot listen for ebbctl: %s", strerror(-r));
 	return r;

@@ -10,6 +10,7 @@
  */
 #include "tools/mount_ctl.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -21,6 +22,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
@@ -32,10 +34,12 @@
 #define CTL_MAX 16
 #define REQUEST_S 10 /* how long a request may take to come */
 #define REPLY_S 30   /* how long a client may take to read a line */
+#define DEAD_AFTER_S 60
 
 struct ctl_server {
 	/* Constant after start. */
 	struct tier *t;		/* borrowed */
+	struct fs *fs;		/* borrowed */
 	const char *mountpoint; /* borrowed */
 	struct pool *pool;	/* owned */
 	pthread_t thread;
@@ -177,6 +181,7 @@ static struct ctl_conn *conn_new(struct ctl_server *s, int fd)
 	c->job.run = conn_run;
 	c->server = s;
 	c->t = s->t;
+	c->fs = s->fs;
 	c->mountpoint = s->mountpoint;
 	c->fd = fd;
 	return c;
@@ -233,6 +238,34 @@ static void *server_main(void *arg)
 
 /* ---- start and stop -------------------------------------------------------------------- */
 
+static bool is_refused(const char *path)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+	return fd >= 0 && connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 &&
+	       errno == ECONNREFUSED;
+}
+
+/* Of killed daemons whose mounts had other devices.  A young one may be about to listen. */
+static void remove_dead_sockets(void)
+{
+	AUTO_CLOSEDIR DIR *dir = opendir(CTL_RUN_DIR);
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	struct dirent *e;
+	struct stat st;
+
+	while (dir && (e = readdir(dir))) {
+		int n = snprintf(path, sizeof(path), CTL_RUN_DIR "/%s", e->d_name);
+
+		if (n > 0 && (size_t)n < sizeof(path) && lstat(path, &st) == 0 &&
+		    S_ISSOCK(st.st_mode) && time(NULL) - st.st_mtim.tv_sec > DEAD_AFTER_S &&
+		    is_refused(path))
+			unlink(path);
+	}
+}
+
 static int listen_at(struct ctl_server *s)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -240,6 +273,7 @@ static int listen_at(struct ctl_server *s)
 
 	if (mkdir(CTL_RUN_DIR, 0755) < 0 && errno != EEXIST)
 		return -errno;
+	remove_dead_sockets();
 	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (s->fd < 0)
 		return -errno;
@@ -270,7 +304,7 @@ static int start(struct ctl_server *s)
 	return r;
 }
 
-int ctl_server_start(struct tier *t, dev_t mount_dev, const char *mountpoint,
+int ctl_server_start(struct tier *t, struct fs *fs, dev_t mount_dev, const char *mountpoint,
 		     struct ctl_server **ret)
 {
 	struct ctl_server *s = calloc(1, sizeof(*s));
@@ -279,6 +313,7 @@ int ctl_server_start(struct tier *t, dev_t mount_dev, const char *mountpoint,
 	if (!s)
 		return -ENOMEM;
 	s->t = t;
+	s->fs = fs;
 	s->mountpoint = mountpoint;
 	s->fd = s->stop_fd = -1;
 	lock_init(&s->lock, LOCK_RANK_LEAF, "commands");

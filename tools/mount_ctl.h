@@ -5,7 +5,7 @@
 
 #include <sys/types.h>
 
-#include "tier/tier.h"
+#include "fs/fs.h"
 
 struct ctl_server;
 
@@ -14,7 +14,7 @@ struct ctl_server;
  * named after; a socket left by a killed daemon is replaced.  -ENOMEM, -EAGAIN (no
  * thread), -errno of mkdir(2) and bind(2).
  */
-int ctl_server_start(struct tier *t, dev_t mount_dev, const char *mountpoint,
+int ctl_server_start(struct tier *t, struct fs *fs, dev_t mount_dev, const char *mountpoint,
 		     struct ctl_server **ret);
 /* Cancels what runs and waits for it.  Before tier_stop.  NULL is fine. */
 void ctl_server_stop(struct ctl_server *s);

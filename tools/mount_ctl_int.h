@@ -10,8 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "fs/fs.h"
 #include "lib/pool.h"
-#include "tier/tier.h"
 
 struct ctl_server;
 
@@ -21,6 +21,7 @@ struct ctl_conn {
 	struct ctl_server *server;  /* borrowed */
 	struct ctl_conn *next;	    /* protected by the server's lock */
 	struct tier *t;		    /* borrowed */
+	struct fs *fs;		    /* borrowed */
 	const char *mountpoint;	    /* borrowed */
 	int fd;			    /* owned */
 	bool broken;		    /* a line could not be sent: the client is gone */

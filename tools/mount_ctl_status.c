@@ -29,8 +29,8 @@ static void add_files(struct json_object *o, const struct catalogue_counts *n,
 {
 	files_bytes(o, "local", (int64_t)s->local_files, (int64_t)s->local_bytes);
 	files_bytes(o, "archived", (int64_t)s->archived_files, (int64_t)s->archived_bytes);
-	files_bytes(o, "released", n->files - (int64_t)s->archived_files,
-		    n->file_bytes - (int64_t)s->archived_bytes);
+	files_bytes(o, "released", n->files - (int64_t)(s->archived_files + s->stale_files),
+		    n->file_bytes - (int64_t)(s->archived_bytes + s->stale_bytes));
 	files_bytes(o, "trash", n->trash, n->trash_bytes);
 	ctl_add_int(group(o, "other"), "files", (int64_t)s->other_files);
 	ctl_add_int(o, "oldest_unarchived_s", s->oldest_unarchived_ms / 1000);
@@ -138,6 +138,24 @@ static void add_catalogue(struct ctl_conn *c, struct json_object *o)
 	ctl_add_str(o, "version", EBB_VERSION);
 }
 
+static void add_fuse(struct ctl_conn *c, struct json_object *o)
+{
+	struct json_object *g = group(o, "fuse");
+	struct json_object *requests = group(g, "requests");
+	struct json_object *parked = group(g, "parked");
+	struct fs_counts n;
+
+	fs_counts(c->fs, &n);
+	for (enum fs_request i = 0; i < FS_REQUESTS; i++)
+		ctl_add_int(requests, fs_request_name(i), (int64_t)n.requests[i]);
+	ctl_add_int(parked, "now", (int64_t)n.parked);
+	ctl_add_int(parked, "store", (int64_t)n.parked_store);
+	ctl_add_int(parked, "total", (int64_t)n.parked_total);
+	ctl_add_int(parked, "refused", (int64_t)n.refused);
+	ctl_add_int(g, "inodes_forgotten", (int64_t)n.inodes_forgotten);
+	ctl_add_bool(g, "passthrough", n.passthrough);
+}
+
 int ctl_op_status(struct ctl_conn *c, struct json_object *req)
 {
 	struct json_object *o = json_object_new_object();
@@ -158,6 +176,7 @@ int ctl_op_status(struct ctl_conn *c, struct json_object *req)
 	add_rates(o, &status);
 	add_sinks(c, o, &counts);
 	add_store(c, o);
+	add_fuse(c, o);
 	add_catalogue(c, o);
 	return 0;
 }

@@ -159,6 +159,7 @@ int ctl_op_trash_restore(struct ctl_conn *c, struct json_object *req)
 	r = trash_bring_back(c->t, id, &where, c->error, sizeof(c->error));
 	if (r < 0)
 		return 1;
+	fs_name_appeared(c->fs, where);
 	c->result = json_object_new_object();
 	ctl_add_int(c->result, "id", id);
 	ctl_add_str(c->result, "path", where);

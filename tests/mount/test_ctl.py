@@ -26,14 +26,15 @@ def ebbctl(*args, **more):
     return proc.run(os.path.join(proc.BUILD, "ebbctl"), *args, check=False, **more)
 
 
-def alone(m, *args, **more):
-    """Without -m, in a mount namespace where m's ebbfs (None: no ebbfs) is the only one."""
-    keep = m.path if m else ""
+def alone(m, *args, also=(), **more):
+    """Without -m, in a mount namespace where m's ebbfs (None: no ebbfs) is the only one, but
+    for those of `also`."""
+    keep = ":".join(["", *(one.path for one in ([m] if m else []) + list(also)), ""])
     script = """
         umount_others() {
             while read -r _ _ _ _ point rest; do
                 case $rest in *" - fuse.ebbfs "*)
-                    [ "$point" = "$1" ] || umount -l "$(printf %b "$point")";;
+                    case $1 in *":$point:"*) ;; *) umount -l "$(printf %b "$point")";; esac;;
                 esac
             done </proc/self/mountinfo
         }
@@ -154,6 +155,39 @@ def test_stale_socket_is_replaced(m):
     assert m.ctl("status").returncode == 0
     if socket_of(m) != path and os.path.exists(path):
         os.unlink(path)
+
+
+def test_dead_mounts_are_not_meant(mount, m):
+    """Without -m, what a killed daemon left does not stand beside the mount that lives."""
+    dead = mount()
+    dead.kill(umount=False)
+    done = alone(m, "status", "--json", also=[dead])
+    assert done.returncode == 0 and json.loads(done.stdout)["mountpoint"] == m.path
+    done = alone(dead, "status")
+    assert done.returncode == 3 and "does not run" in done.stderr
+    dead.unmount_lazily()
+
+
+def test_dead_sockets_are_removed(m):
+    """Those of daemons that were killed and whose mounts had other devices."""
+    m.stop()
+    old = os.stat(m.dir).st_mtime - 3600
+    paths = [f"/run/ebbfs/9999-{os.getpid()}{n}.sock" for n in range(3)]
+    servers = [socket.socket(socket.AF_UNIX) for _ in paths]
+    try:
+        for server, path in zip(servers, paths):
+            server.bind(path)
+            os.utime(path, (old, old))
+        dead, lives, young = paths
+        servers[1].listen(4)
+        os.utime(young)
+        m.start()
+        assert [os.path.exists(path) for path in (dead, lives, young)] == [False, True, True]
+    finally:
+        for server, path in zip(servers, paths):
+            server.close()
+            if os.path.exists(path):
+                os.unlink(path)
 
 
 def test_garbage(m):
@@ -386,6 +420,17 @@ def test_status(m):
     assert 0 <= s["cache"]["used_pct"] <= 100 and s["journal"]["backlog_bytes"] >= 0
     assert re.fullmatch("[0-9a-f-]{36}", s["volume"]) and re.fullmatch("[0-9a-f-]{36}", s["node"])
     assert set(s["rates"]) == {"archive_files_per_s", "archive_bytes_per_s", "release_files_per_s"}
+
+    fuse, before = s["fuse"], s["fuse"]["requests"]
+    assert set(fuse["parked"]) == {"now", "store", "total", "refused"}
+    assert fuse["parked"]["total"] >= 1 and fuse["parked"]["refused"] == 0   # the unlink waited
+    assert fuse["inodes_forgotten"] == 0 and fuse["passthrough"] in (True, False)
+    assert before["unlink"] == 1 and before["symlink"] == 1 and before["create"] == len(paths)
+    assert before["rmdir"] == 0 and "getxattr" in before
+    for _ in range(3):
+        os.statvfs(m.path)
+    after = m.status()["fuse"]["requests"]
+    assert after["statfs"] == before["statfs"] + 3 and set(after) == set(before)
 
     table = m.ctl("status", check=True).stdout
     assert re.search(r"^local +2 files", table, re.M)

@@ -5,6 +5,8 @@ cached another truth of, and a power cut after fsync.
 
 import os
 import random
+import shutil
+import subprocess
 import threading
 
 import pytest
@@ -136,3 +138,195 @@ def test_power_cut_after_replacing(on_disk):
     power_cut(m)
     assert m.read("d/local") == b"released"
 
+
+
+# --- what the kernel keeps --------------------------------------------------------
+
+@pytest.fixture(name="quiet")
+def fixture_quiet(mount):
+    return mount(options={"archive_after": "1d", "release_after": "30d", "trash_grace": "1d"})
+
+
+@pytest.mark.parametrize("reason", ["removed", "replaced"])
+def test_brought_back_shows_at_once(quiet, reason):
+    """From the trash, by its row or as a copy: neither a kept listing nor a kept absence, of a
+    path or of an open directory, hides it."""
+    m = quiet
+    for name in "abc":
+        m.write(f"d/{name}", name.encode())
+    m.archive()
+    m.release()
+    if reason == "removed":
+        os.unlink(m.full("d/a"))
+    else:
+        m.write("d/a", b"new")
+        os.unlink(m.full("d/a"))
+    fd = os.open(m.full("d"), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for _ in range(2):
+            assert sorted(os.listdir(m.full("d"))) == sorted(os.listdir(fd)) == ["b", "c"]
+            assert not os.path.exists(m.full("d/a"))
+        before = os.stat(m.full("d"))
+        m.ctl("trash", "restore", m.full("d/a"), check=True)
+        assert sorted(os.listdir(fd)) == ["a", "b", "c"]
+        assert sorted(os.listdir(m.full("d"))) == ["a", "b", "c"]
+        assert os.stat("a", dir_fd=fd).st_size == 1
+        assert os.stat(m.full("d")).st_mtime_ns > before.st_mtime_ns
+        assert m.read("d/a") == b"a"
+    finally:
+        os.close(fd)
+
+
+def shown(path):
+    """All that stat(2) says but the access time, which reading may move."""
+    st = os.stat(path)
+    return {name: getattr(st, name) for name in dir(st)
+            if name.startswith("st_") and "atime" not in name}
+
+
+def test_moving_bytes_shows_nothing(mount):
+    """What ebbctl moves changes no attribute of the file or of its directory, so that nothing
+    the kernel keeps of them is wrong."""
+    m = mount(options={"archive_after": "1d", "release_after": "30d", "attr_timeout": "0s"})
+    m.write("d/f", bytes(range(256)) * 33)
+    os.utime(m.full("d/f"), ns=(10**18, 10**18))
+    m.archive()     # from now on it has its number
+    seen = [(shown(m.full("d/f")), shown(m.full("d")))]
+    for command in ("release", "restore", "release"):
+        m.ctl(command, m.full("d/f"), check=True)
+        seen.append((shown(m.full("d/f")), shown(m.full("d"))))
+    assert all(one == seen[0] for one in seen), seen
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_times_of_a_directory(quiet, kept):
+    """A released name that goes moves its directory's times as any other does, whether the
+    cache still has the directory or not."""
+    m = quiet
+    for name in "abc":
+        m.write(f"d/{name}", b"x")
+    m.write("e/f", b"x")
+    m.archive()
+    m.release()
+    proc.wait_until(lambda: not os.path.exists(m.local("d")), 60, "directory released")
+    if kept:
+        m.write("d/local", b"x")
+        m.write("e/local", b"x")
+
+    for act, dirs in ((lambda: os.unlink(m.full("d/a")), "d"),
+                      (lambda: os.rename(m.full("d/b"), m.full("d/bb")), "d"),
+                      (lambda: os.rename(m.full("d/bb"), m.full("e/b")), "de"),
+                      (lambda: os.rename(m.full("e/b"), m.full("e/f")), "e")):
+        before = [os.stat(m.full(one)) for one in dirs]
+        act()
+        after = [os.stat(m.full(one)) for one in dirs]
+        for one, was in zip(after, before):
+            assert one.st_mtime_ns > was.st_mtime_ns and one.st_ctime_ns > was.st_ctime_ns
+
+
+# --- extended attributes ------------------------------------------------------------
+
+ACL = bytes.fromhex("02000000" "01000600ffffffff" "02000400fdff0000" "04000400ffffffff"
+                    "10000600ffffffff" "20000400ffffffff")      # one user more may read
+
+
+def reach(m, path, state):
+    for command in {"local": (), "archived": ("archive",), "released": ("archive", "release"),
+                    "restored": ("archive", "release", "restore")}[state]:
+        m.ctl(command, m.full(path), check=True)
+
+
+@pytest.mark.parametrize("state", ["local", "archived", "released", "restored"])
+@pytest.mark.parametrize("what", ["user", "acl"])
+def test_xattr_keeps_it_local(mount, state, what):
+    """An attribute that only the cache can hold, set in any state, is never released with its
+    file; without it the file is what it was."""
+    m = mount(options={"xattr": True, "archive_after": "1d", "release_after": "30d"})
+    data = bytes(range(256)) * 9
+    m.write("d/f", data)
+    reach(m, "d/f", state)
+    if what == "user":
+        os.setxattr(m.full("d/f"), "user.note", b"mine")
+    else:
+        with pytest.raises(OSError, match="not supported"):
+            os.setxattr(m.full("d/f"), "system.posix_acl_access", ACL)
+        if state == "released":
+            return      # nothing is there that could get one
+        os.setxattr(m.local("d/f"), "system.posix_acl_access", ACL)
+    for command in ("archive", "release"):
+        m.ctl(command, m.full("d/f"))
+        m.ctl(command, "--all")
+    assert m.state("d/f") == "local" and os.path.exists(m.local("d/f"))
+    assert m.read("d/f") == data
+    status = m.status()
+    assert status["other"]["files"] == 1 and status["archived"]["files"] == 0
+    assert status["local"]["files"] == 0 and status["released"]["files"] == 0
+    if what == "user":
+        assert os.getxattr(m.full("d/f"), "user.note") == b"mine"
+        m.restart(kill=True)
+        assert os.getxattr(m.full("d/f"), "user.note") == b"mine" and m.read("d/f") == data
+        os.removexattr(m.full("d/f"), "user.note")
+    else:
+        os.removexattr(m.local("d/f"), "system.posix_acl_access")
+    m.archive("d/f")
+    m.release("d/f")
+    assert m.state("d/f") == "released" and m.read("d/f") == data
+    assert m.status()["released"]["files"] == 1
+
+
+def test_xattr_of_a_directory(mount):
+    """It keeps the directory in the cache, released files or not."""
+    m = mount(options={"xattr": True, "archive_after": "1d", "release_after": "30d"})
+    for name in ("with", "without"):
+        m.write(f"{name}/f", b"x")
+    os.setxattr(m.full("with"), "user.note", b"mine")
+    m.archive()
+    m.release()
+    proc.wait_until(lambda: not os.path.exists(m.local("without")), 60, "directory released")
+    os.setxattr(m.full("without"), "user.note", b"late")       # makes it again
+    m.ctl("release", "--all")
+    assert os.getxattr(m.full("with"), "user.note") == b"mine"
+    assert os.getxattr(m.full("without"), "user.note") == b"late"
+
+
+def test_xattr_removed_is_seen(mount):
+    """The reaper looks again when an attribute goes."""
+    m = mount(options={"xattr": True, "archive_after": "1s", "release_after": "1s"})
+    m.write("d/f", b"x")
+    os.setxattr(m.full("d/f"), "user.note", b"mine")
+    proc.wait_until(lambda: m.status()["other"]["files"] == 1, 30, "counted")
+    os.removexattr(m.full("d/f"), "user.note")
+    m.wait_state("d/f", "released", 60)
+    os.setxattr(m.full("d/f"), "user.note", b"again")
+    proc.wait_until(lambda: m.status()["other"]["files"] == 1, 30, "counted")
+    assert m.state("d/f") == "local" and os.getxattr(m.full("d/f"), "user.note") == b"again"
+
+
+# --- programs -----------------------------------------------------------------------
+
+@pytest.mark.parametrize("passthrough", ["auto", "no"])
+def test_a_running_program_is_left_alone(mount, passthrough):
+    """No open that truncates or writes gets at it; when it has ended they do."""
+    m = mount(options={"passthrough": passthrough, "archive_after": "1h"})
+    path = m.full("program")
+    shutil.copy(shutil.which("sleep"), path)
+    size = os.stat(path).st_size
+    for state in ("local", "archived", "released"):
+        if state != "local":
+            proc.wait_until(lambda: m.ctl("archive", path).returncode == 0, 20, "archived")
+        if state == "released":
+            proc.wait_until(lambda: m.ctl("release", path).returncode == 0, 20, "released")
+        running = subprocess.Popen([path, "600"])
+        try:
+            for flags in (os.O_RDONLY | os.O_TRUNC, os.O_WRONLY, os.O_WRONLY | os.O_TRUNC):
+                with pytest.raises(OSError, match="Text file busy"):
+                    os.close(os.open(path, flags))
+            assert os.stat(path).st_size == size and running.poll() is None
+        finally:
+            running.kill()
+            running.wait()
+
+    def truncated():
+        os.close(os.open(path, os.O_RDONLY | os.O_TRUNC))
+        return os.stat(path).st_size == 0
+    proc.wait_until(truncated, 20, "truncated", ignoring=OSError)
