@@ -227,7 +227,10 @@ def test_members_of_status(mount):
     body = text_of("ebbctl.8").split("\n.Sh STATUS\n")[1].split("\n.Sh ")[0]
     documented = {word for line in re.findall(r"^\.It Li (.*)$", body, re.M)
                   for word in line.split(" , ")}
-    assert documented == flat(m.status())
+    status = m.status()
+    assert all(isinstance(n, int) for n in status["fuse"]["requests"].values())
+    status["fuse"]["requests"] = 0      # its members are FUSE's own words
+    assert documented == flat(status)
 
 
 def test_members_of_other_json(mount):
