@@ -78,6 +78,8 @@ int node_add_name(struct tree *tree, struct node *node, uint64_t cache_ino, stru
 		  const char *name);
 /* The name was removed (unlink, rmdir, renamed over). */
 void node_drop_name(struct tree *tree, struct node *parent, const char *name);
+/* The same, unless names moved since changes (tree_changes): then false, it may be right. */
+bool node_drop_unseen(struct tree *tree, struct node *parent, const char *name, uint64_t changes);
 bool node_has_name(struct tree *tree, struct node *node);
 
 /*

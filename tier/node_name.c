@@ -77,6 +77,22 @@ void node_drop_name(struct tree *tree, struct node *parent, const char *name)
 	tree_unlock(tree);
 }
 
+bool node_drop_unseen(struct tree *tree, struct node *parent, const char *name, uint64_t changes)
+{
+	struct name *n;
+	bool same;
+
+	tree_lock(tree);
+	same = tree->changes == changes;
+	n = same ? name_find(tree, parent, name) : NULL;
+	if (n) {
+		tree->changes++;
+		name_remove(tree, n);
+	}
+	tree_unlock(tree);
+	return same;
+}
+
 bool node_has_name(struct tree *tree, struct node *node)
 {
 	bool has;

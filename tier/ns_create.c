@@ -14,6 +14,7 @@
 
 #include "lib/clock.h"
 #include "lib/failpoint.h"
+#include "tier/local.h"
 #include "tier/ns_int.h"
 
 /* ---- as the caller -------------------------------------------------------- */
@@ -183,11 +184,13 @@ int ns_materialize_dir(struct tier *t, struct node *dir, bool wait)
 		r = ns_materialize_dir(t, parent, true);
 		if (r == 0) {
 			node_claim(t->tree, dir);
-			r = make_again(t, parent, dir, name);
+			r = local_named(t, dir, parent, name) == 0
+				    ? make_again(t, parent, dir, name)
+				    : -ENOENT;
 			node_unclaim(t->tree, dir);
 		}
 		node_put(t->tree, parent);
-		/* -ENOENT: the parent was released again in between. */
+		/* -ENOENT: it was renamed, or the parent released again, in between. */
 		if (r != -ENOENT || id == 0)
 			return r;
 	}

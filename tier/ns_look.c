@@ -63,10 +63,11 @@ static int node_for(struct tier *t, struct node *parent, const char *name,
 
 /*
  * The node of a name that was just looked at, with its inode number in st; hard
- * links share one.  Counted.
+ * links share one.  Counted.  changes: tree_changes before the look; -EAGAIN: look again.
  */
 static int node_of(struct tier *t, struct node *parent, const char *name,
-		   const struct state_of *look, struct node **ret, struct stat *ret_st)
+		   const struct state_of *look, uint64_t changes, struct node **ret,
+		   struct stat *ret_st)
 {
 	struct node *node;
 	int r;
@@ -74,7 +75,8 @@ static int node_of(struct tier *t, struct node *parent, const char *name,
 	r = node_for(t, parent, name, look, &node);
 	if (r == -ENOTDIR || r == -EISDIR) {
 		/* Replaced behind our back, in the covered tree: it is another object. */
-		node_drop_name(t->tree, parent, name);
+		if (!node_drop_unseen(t->tree, parent, name, changes))
+			return -EAGAIN;
 		r = node_for(t, parent, name, look, &node);
 	}
 	if (r < 0)
@@ -90,20 +92,44 @@ static int node_of(struct tier *t, struct node *parent, const char *name,
 	return 0;
 }
 
-int ns_lookup(struct tier *t, struct node *parent, const char *name, struct node **ret,
-	      struct stat *ret_st)
+/* -EAGAIN: names moved meanwhile, the node may be of one object and the answer of another. */
+static int lookup_once(struct tier *t, struct node *parent, const char *name, struct node **ret,
+		       struct stat *ret_st)
 {
+	uint64_t changes = tree_changes(t->tree);
 	struct state_of look;
+	struct node *node;
+	struct stat st;
 	int r;
 
-	if (strlen(name) > ROW_NAME_MAX)
-		return -ENAMETOOLONG;
 	r = state_look(t, parent, name, &look);
 	if (r < 0)
 		return r;
 	if (look.state == STATE_NONE)
 		return -ENOENT;
-	return node_of(t, parent, name, &look, ret, ret_st);
+	r = node_of(t, parent, name, &look, changes, &node, &st);
+	if (r < 0)
+		return r;
+	if (tree_changes(t->tree) != changes) {
+		node_put(t->tree, node);
+		return -EAGAIN;
+	}
+	*ret = node;
+	*ret_st = st;
+	return 0;
+}
+
+int ns_lookup(struct tier *t, struct node *parent, const char *name, struct node **ret,
+	      struct stat *ret_st)
+{
+	int r;
+
+	if (strlen(name) > ROW_NAME_MAX)
+		return -ENAMETOOLONG;
+	do {
+		r = lookup_once(t, parent, name, ret, ret_st);
+	} while (r == -EAGAIN);
+	return r;
 }
 
 int ns_getattr(struct tier *t, struct node *node, int fd, struct stat *ret)

@@ -207,19 +207,32 @@ static int look_root(struct tier *t, struct node *root, struct state_of *ret)
 	return 0;
 }
 
-int state_look_node(struct tier *t, struct node *node, struct state_of *ret)
+/* By its name: again if names moved meanwhile, or it would be told of another's object. */
+static int look_named(struct tier *t, struct node *node, struct state_of *ret)
 {
 	char name[ROW_NAME_MAX + 1];
 	struct node *parent;
+	uint64_t changes;
+	int r;
+
+	do {
+		changes = tree_changes(t->tree);
+		r = node_name(t->tree, node, &parent, name);
+		if (r < 0)
+			return r;
+		r = state_look(t, parent, name, ret);
+		node_put(t->tree, parent);
+	} while (tree_changes(t->tree) != changes);
+	return r;
+}
+
+int state_look_node(struct tier *t, struct node *node, struct state_of *ret)
+{
 	int r;
 
 	if (node == tree_root(t->tree))
 		return look_root(t, node, ret);
-	r = node_name(t->tree, node, &parent, name);
-	if (r < 0)
-		return r;
-	r = state_look(t, parent, name, ret);
-	node_put(t->tree, parent);
+	r = look_named(t, node, ret);
 	if (r < 0)
 		return r;
 	if (ret->state == STATE_LOCAL && !ret->is_dir && node_nwrite(t->tree, node) > 0)

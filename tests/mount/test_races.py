@@ -48,13 +48,22 @@ def test_exchange_of_files_and_directories(mount):
         proc.wait_until(lambda: not any(os.path.isdir(m.local(f"top/{n}")) for n in range(NAMES)),
                         60, "directories released")
         rng = [random.Random(100 * seed + i) for i in range(12)]
-        threads = [threading.Thread(target=exchange if i % 2 else write_below,
-                                    args=(top, rng[i], 60), daemon=True) for i in range(12)]
+        errors = []
+
+        def run(act, *args, errors=errors):
+            try:
+                act(*args)
+            except OSError as err:
+                errors.append(err)
+        threads = [threading.Thread(target=run, args=(exchange if i % 2 else write_below, top,
+                                                      rng[i], 60), daemon=True)
+                   for i in range(12)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(proc.scaled(60))
             assert not thread.is_alive(), "stuck:\n" + m.stacks()
+        assert not errors
     kinds = [os.path.isdir(f"{top}/{n}") for n in range(NAMES)]
     assert kinds.count(True) == NAMES // 2
 

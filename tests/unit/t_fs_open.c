@@ -331,6 +331,27 @@ static void local_copy_lost(void **state)
 	remote_put(remote);
 }
 
+/* A program that is run: known as long as its own handle is there, whoever else reads. */
+static void run(void **state)
+{
+	struct test *t = *state;
+	struct opening in = { .fd = open(t->path, O_RDONLY | O_CLOEXEC), .exec = true };
+	struct opened ret;
+
+	opens_exec_ends(t->opens, t->node); /* a number that never was a handle's */
+	assert_false(opens_is_run(t->opens, t->node));
+	add_fd(t, O_RDONLY, false);
+	assert_false(opens_is_run(t->opens, t->node));
+	assert_int_equal(opens_add(t->opens, t->node, &in, &ret), 0);
+	assert_true(opens_is_run(t->opens, t->node));
+	opens_exec_ends(t->opens, t->node);
+	drop(t, false);
+	assert_false(opens_is_run(t->opens, t->node));
+	opens_exec_ends(t->opens, t->node);
+	assert_false(opens_is_run(t->opens, t->node));
+	drop(t, false);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -340,7 +361,7 @@ int main(void)
 		TEST(bytes_are_counted),   TEST(handles_never_given),
 		TEST(opened_again),	   TEST(remote_becomes_local),
 		TEST(remote_beside_local), TEST(truncated_while_remote),
-		TEST(local_copy_lost),
+		TEST(local_copy_lost),	   TEST(run),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
