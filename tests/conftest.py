@@ -5,6 +5,8 @@
                    mount(start=False, ...) -> one to start later
     ftp_server     factory: ftp_server(kind, root, **FtpServer's) -> started server
     ceph           a one-node Ceph, started once a session (ceph.Ceph)
+    pool           a new pool in it, its name; the cluster is mended after the test
+    afterwards     list of calls to make once the test's mounts are closed
     elasticsearch  a real one, started once a session (search.Search)
     opensearch     the same
     tmpdir_below   a directory of this test's own on the machine's disk
@@ -12,6 +14,11 @@
 Servers are shared by the tests of a session: what a test makes in them (pools,
 indices) has names of its own, and what it breaks it mends.  What is not
 installed fails the test and says what to run; nothing is skipped for that.
+
+What a mount uses outlives it, in whatever order a test names its fixtures: FTP
+servers end, then mounts are closed, then `afterwards` is called, last in first
+out.  Whoever makes something that a mount's store or sink needs puts its
+removal there.
 
 A test has 300 seconds, or what @pytest.mark.deadline(seconds) says, times
 $EBB_TIME_SCALE.  Then its daemons are killed, so that whoever waits inside a
@@ -110,7 +117,21 @@ def close_all(things):
 
 
 @pytest.fixture
-def mount(request):
+def afterwards():
+    """Fixtures end in the reverse order of their making: this one is made before `mount`."""
+    calls = []
+    yield calls
+    errors = []
+    for call in reversed(calls):
+        try:
+            call()
+        except Exception as err:    # pylint: disable=broad-except
+            errors.append(f"{type(err).__name__}: {err}")
+    assert not errors, "\n".join(errors)
+
+
+@pytest.fixture
+def mount(request, afterwards):     # pylint: disable=redefined-outer-name,unused-argument
     made = []
 
     def make(*args, start=True, **more):
@@ -121,7 +142,7 @@ def mount(request):
 
 
 @pytest.fixture
-def ftp_server():
+def ftp_server(mount):      # pylint: disable=redefined-outer-name,unused-argument
     made = []
 
     def make(kind, root, **more):
@@ -142,6 +163,14 @@ def server_fixture(make):
 @pytest.fixture(scope="session")
 def ceph():
     yield from server_fixture(ceph_.Ceph)
+
+
+@pytest.fixture
+def pool(ceph, afterwards):     # pylint: disable=redefined-outer-name
+    name = ceph.create_pool()
+    afterwards.append(lambda: ceph.delete_pool(name))
+    afterwards.append(ceph.mend)
+    return name
 
 
 @pytest.fixture(scope="session")

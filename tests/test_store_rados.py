@@ -109,7 +109,7 @@ class Store:
 
 
 @pytest.fixture
-def store():
+def store(afterwards):      # pylint: disable=unused-argument  (a pool outlives it)
     made = []
 
     def make(*args, **more):
@@ -121,30 +121,6 @@ def store():
             one.popen.kill()
             one.popen.wait()
         proc.base().tell(f"-{one.popen.pid}")
-
-
-@pytest.fixture
-def pool(ceph):
-    """A new pool on a cluster that is whole, and whole again after the test."""
-    name = ceph.create_pool()
-    yield name
-    ceph.resume()
-    mend(ceph)
-    ceph.delete_pool(name)
-
-
-def mend(ceph):
-    """Starts the daemons that were killed."""
-    for name in ("mon", "mgr"):
-        if name not in ceph.running():
-            ceph.start_daemon(name)
-    if "osd" not in ceph.running():
-        ceph.start_osd()
-    try:
-        ceph.wait_clean(20)
-    except proc.Late:
-        ceph.stop_osd(kill=True)
-        ceph.start_osd()
 
 
 # --- the contract -----------------------------------------------------------------
@@ -354,8 +330,7 @@ def test_dies_under_way(ceph, pool, store, how, who, op):
     assert s("verify", "before1") == "ETIMEDOUT"
     assert s("list", "")[0] != "0"
     s.wait_health(False, "ceph -s|no monitor")
-    ceph.resume()
-    mend(ceph)
+    ceph.mend()
     s.wait_health(True)
     assert s("get", "before1")[0] == "1000"
     # Whether a put that timed out happened is unknown, but it happened whole or not at all.

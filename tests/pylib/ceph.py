@@ -197,6 +197,20 @@ class Ceph:
     def running(self):
         return sorted(n for n, process in self.daemons.items() if process.running())
 
+    def mend(self):
+        """All daemons run, none stands still, and placement groups are active."""
+        self.resume()
+        for name in ("mon", "mgr"):
+            if name not in self.running():
+                self.start_daemon(name)
+        if "osd" not in self.running():
+            self.start_osd()
+        try:
+            self.wait_clean(20)
+        except proc.Late:       # "laggy": it stood still for longer than its read lease
+            self.stop_osd(kill=True)
+            self.start_osd()
+
     def close(self):
         self.kill()
         if not os.environ.get("EBB_KEEP"):
