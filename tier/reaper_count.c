@@ -137,15 +137,15 @@ static void count_dir(struct reaper *r, struct reap_dir *e, int64_t until_ms,
 {
 	struct look l = { .r = r, .dir = e->node, .until_ms = until_ms };
 	bool may_look = clock_mono_ms() < until_ms;
+	/* before busy: who works on it clears the mark once it is busy, and counts before it ends */
+	bool changed = may_look && table_is_changed(r, e), busy;
 	struct dir_counts was;
-	bool busy, changed;
 
 	lock_take(&r->lock);
 	busy = e->busy;
 	was = e->counts;
 	l.future = e->future;
 	lock_drop(&r->lock);
-	changed = may_look && table_is_changed(r, e);
 	if (!changed && !(may_look && busy)) {
 		add_up(sum, &was);
 		return;
