@@ -99,15 +99,18 @@ struct CMUnitTest;
 /* A group of tests that need root; where we are not it they count as skipped. */
 int rig_run(const struct CMUnitTest *tests, size_t n);
 
-/* Poll a condition, 90 s at most: the longest back-off is a minute. */
-#define rig_until(cond)                                             \
-	do {                                                        \
-		int64_t deadline_ = clock_mono_ms() + 90000;        \
-		while (!(cond)) {                                   \
-			if (clock_mono_ms() > deadline_)            \
-				fail_msg("not in 90 s: %s", #cond); \
-			rig_pause();                                \
-		}                                                   \
+/* How long anything may take: the longest back-off is a minute, and machines are loaded. */
+#define RIG_PATIENCE_MS 180000
+
+/* Poll a condition. */
+#define rig_until(cond)                                                                     \
+	do {                                                                                \
+		int64_t deadline_ = clock_mono_ms() + RIG_PATIENCE_MS;                      \
+		while (!(cond)) {                                                           \
+			if (clock_mono_ms() > deadline_)                                    \
+				fail_msg("not in %d s: %s", RIG_PATIENCE_MS / 1000, #cond); \
+			rig_pause();                                                        \
+		}                                                                           \
 	} while (0)
 void rig_pause(void); /* a few ms between two looks */
 

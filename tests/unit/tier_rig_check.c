@@ -160,7 +160,7 @@ void rig_killed(struct rig *rig, const char *spec, void (*body)(struct rig *rig)
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		alarm(60);
+		alarm(2 * RIG_PATIENCE_MS / 1000);
 		if (failpoint_init(spec) < 0)
 			_exit(2);
 		rig_open(rig);
