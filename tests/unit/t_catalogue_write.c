@@ -22,7 +22,7 @@
 #include "lib/log.h"
 #include "tests/unit/catalogue_fixture.h"
 
-#define N_JOBS 3000
+#define N_JOBS 1000
 #define N_THREADS 6
 
 /* ---- jobs ---- */

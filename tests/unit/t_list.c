@@ -25,11 +25,11 @@
 #include "tests/unit/tier_rig.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define N_RANDOM 400
-#define ONE_IN 60
+#define N_RANDOM 300
+#define ONE_IN 120
 #else
-#define N_RANDOM 3000
-#define ONE_IN 15
+#define N_RANDOM 1000
+#define ONE_IN 45
 #endif
 
 /* How much is read ahead: a row or a name at a time, a few, all. */
