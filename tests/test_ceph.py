@@ -38,7 +38,7 @@ def test_the_whole_job(mount, ceph, pool):
     want["cam/2026/11/22/10/1_1.jpg"] = b"another version"
     m.drain()
     m.ctl("trash", "empty", "--yes")
-    proc.wait_until(lambda: path not in ceph.ls(pool), 30, "the removed file's object is dropped")
+    proc.wait_until(lambda: path not in ceph.ls(pool), 60, "the removed file's object is dropped")
     promises.same(m, want, "at the end")
 
 

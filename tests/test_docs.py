@@ -367,7 +367,7 @@ def test_pool_and_client_as_the_manual_makes_them(mount, ceph):
     assert m.state("cam/a.jpg") == "released"
     assert m.read("cam/a.jpg") == b"1" * 100_000
     os.unlink(m.full("cam/a.jpg"))
-    proc.wait_until(lambda: m.ctl("trash", "empty", "--yes").returncode == 0, 30,
+    proc.wait_until(lambda: m.ctl("trash", "empty", "--yes").returncode == 0, 60,
                     "the trash empty: once the journal has what is in it")
     status = m.status()
     assert status["store"]["up"] and not status["store"]["error"]

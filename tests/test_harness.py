@@ -206,14 +206,14 @@ def test_nothing_survives_the_runner(tmpdir_below, number):
                            env={**os.environ, "EBB_TMP": tmpdir_below}, start_new_session=True,
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     pid = os.path.join(tmpdir_below, "pid")
-    proc.wait_until(lambda: os.path.exists(pid) and os.path.getsize(pid), 20)
+    proc.wait_until(lambda: os.path.exists(pid) and os.path.getsize(pid), 60)
     with open(pid, encoding="ascii") as file:
         daemon = int(file.read())
     os.kill(run.pid, number)
     run.wait()
-    proc.wait_until(lambda: not proc.mounts_below(tmpdir_below), 20, "mounts gone")
-    proc.wait_until(lambda: not proc.group_members(daemon), 20, "daemon gone")
-    proc.wait_until(lambda: not [n for n in os.listdir(tmpdir_below) if n.startswith("ebb-")], 20,
+    proc.wait_until(lambda: not proc.mounts_below(tmpdir_below), 60, "mounts gone")
+    proc.wait_until(lambda: not proc.group_members(daemon), 60, "daemon gone")
+    proc.wait_until(lambda: not [n for n in os.listdir(tmpdir_below) if n.startswith("ebb-")], 60,
                     "files gone")
 
 

@@ -731,7 +731,7 @@ def test_real_closed_index(real):
         real.request("POST", f"/{index}/_close")
         assert sink.archived("a").verdicts == ["retry"]
         real.request("POST", f"/{index}/_open")
-        proc.wait_until(lambda: sink.archived("a").verdicts == ["done"], 30, "open again")
+        proc.wait_until(lambda: sink.archived("a").verdicts == ["done"], 60, "open again")
         real.request("PUT", f"/{index}/_settings", {"index.blocks.write": True})
         assert sink.archived("a").verdicts == ["retry"]     # 403 of the item, not of us
     real.delete_index(index)

@@ -408,7 +408,7 @@ def test_status(m):
     def settled():
         s = m.status()
         return not s["scanning"] and s
-    s = proc.wait_until(settled, 30)
+    s = proc.wait_until(settled, 60)
     assert s["local"] == {"files": 2, "bytes": sum(sizes[4:])}
     assert s["archived"] == {"files": 2, "bytes": sum(sizes[2:4])}
     assert s["released"] == {"files": 1, "bytes": sizes[1]}
@@ -448,13 +448,13 @@ def test_status_store_down(mount):
     os.rename(rules + "~", rules)
     m.write("b", b"1")
     assert m.ctl("archive", m.full("b")).returncode == 1
-    proc.wait_until(lambda: not m.status()["store"]["up"], 30)
+    proc.wait_until(lambda: not m.status()["store"]["up"], 60)
     table = m.ctl("status", check=True).stdout
     assert re.search(r"^store +DOWN", table, re.M)
     done = m.ctl("verify")
     assert done.returncode == 1 and "did not answer" in done.stderr
     os.unlink(rules)
-    proc.wait_until(lambda: m.ctl("archive", m.full("b")).returncode == 0, 30)
+    proc.wait_until(lambda: m.ctl("archive", m.full("b")).returncode == 0, 60)
     m.expect_log(r"error: store 'fault:")
 
 
@@ -463,7 +463,7 @@ def test_status_sink_down(mount):
               es=f"http://127.0.0.1:{proc.free_port()}/captures")
     data = fill(m, 3)
     m.archive()
-    s = proc.wait_until(lambda: (s := m.status()["sinks"][0])["error"] and s, 30)
+    s = proc.wait_until(lambda: (s := m.status()["sinks"][0])["error"] and s, 60)
     assert s["name"] == "elasticsearch" and not s["up"]
     assert (s["waiting"], s["missing"], s["poisoned"]) == (3, 0, 0) and s["oldest_s"] >= 0
     assert re.search(r"^sink +DOWN +elasticsearch.* 3 waiting", m.ctl("status").stdout, re.M)
@@ -550,7 +550,7 @@ def test_cancelled_by_its_end(mount):
     client = subprocess.Popen([m.program("ebbctl"), "-m", m.path, "verify"],
                               stdout=subprocess.PIPE)
 
-    proc.wait_until(lambda: verifying(m), 20)
+    proc.wait_until(lambda: verifying(m), 60)
     client.send_signal(signal.SIGINT)
     client.wait()
     client.stdout.close()
@@ -562,7 +562,7 @@ def test_cancelled_by_umount(mount):
     m, _ = slow_store(mount, 5)
     client = subprocess.Popen([m.program("ebbctl"), "-m", m.path, "verify"],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    proc.wait_until(lambda: verifying(m), 20)
+    proc.wait_until(lambda: verifying(m), 60)
     m.stop(deadline=30)
     assert client.wait(proc.scaled(30)) in (1, 3)
     client.communicate()
@@ -682,11 +682,11 @@ def test_trash_empty(m):
         return m.ctl("trash", "empty", "--yes", *args).returncode == 0
     done = m.ctl("trash", "empty", "--yes", "999999")
     assert done.returncode == 1 and "'999999': there is no such entry" in done.stderr
-    proc.wait_until(lambda: empty(str(ids[0])), 30)
+    proc.wait_until(lambda: empty(str(ids[0])), 60)
     assert [i["id"] for i in trash(m)] == ids[1:]
     assert not os.path.exists(os.path.join(m.store, paths[0]))
     assert os.path.exists(os.path.join(m.store, paths[1]))
-    proc.wait_until(empty, 30)
+    proc.wait_until(empty, 60)
     assert trash(m) == [] and not os.path.exists(os.path.join(m.store, paths[1]))
     assert m.read(paths[3]) == data[paths[3]]
     assert m.ctl("trash", "restore", m.full(paths[0])).returncode == 1
@@ -751,12 +751,12 @@ def test_rebuild_fences(mount):
     m = mount(options={"archive_after": "1d", "release_after": "30d", "trash_grace": "0s"})
     fill(m, 5)
     m.archive()
-    proc.wait_until(lambda: m.status()["journal"]["backlog_bytes"] == 0, 30)
+    proc.wait_until(lambda: m.status()["journal"]["backlog_bytes"] == 0, 60)
     done = rebuild(m, meta=m.meta + "2")
     assert done.returncode == 0, done
     m.write("new", b"1")
     assert m.ctl("archive", m.full("new")).returncode in (0, 1)
-    proc.wait_until(lambda: m.status()["readonly"], 30)
+    proc.wait_until(lambda: m.status()["readonly"], 60)
     assert "READ-ONLY" in m.ctl("status").stdout
     assert m.ctl("release", "--all").returncode == 1
     m.expect_log(r"read-only")

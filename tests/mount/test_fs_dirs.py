@@ -32,7 +32,7 @@ def put(path, data=b""):
 
 
 def release(m, path):
-    proc.wait_until(lambda: m.ctl("archive", path).returncode == 0, 30, "archived")
+    proc.wait_until(lambda: m.ctl("archive", path).returncode == 0, 60, "archived")
     m.release(path)
 
 

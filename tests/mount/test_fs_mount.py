@@ -254,12 +254,12 @@ def test_descriptors_are_not_kept(mount):
     for i in range(1000):
         m.write(f"d/{i}", b"%d" % i)
     assert sum(len(m.read(f"d/{i}")) for i in range(1000)) == 2890
-    proc.wait_until(lambda: count() <= before + 20, 10, "descriptors given back")
+    proc.wait_until(lambda: count() <= before + 20, 60, "descriptors given back")
     files = [open(m.full(f"d/{i}"), "r+b") for i in range(300)]
     assert count() <= before + 320
     for file in files:
         file.close()
-    proc.wait_until(lambda: count() <= before + 20, 10, "descriptors given back")
+    proc.wait_until(lambda: count() <= before + 20, 60, "descriptors given back")
 
 
 def test_inode_cap(mount):
@@ -322,7 +322,7 @@ def test_changes_under_the_cover(mount):
         assert not os.path.exists(m.full("late"))
         inside.stdin.write("unseen\n")
         inside.stdin.flush()
-        proc.wait_until(lambda: os.path.exists(m.full("late")) and m.read("late") == b"unseen", 5,
+        proc.wait_until(lambda: os.path.exists(m.full("late")) and m.read("late") == b"unseen", 60,
                         "what was written under the cover")
     finally:
         inside.stdin.close()
@@ -374,10 +374,10 @@ def test_made_up_xattrs(mount):
         return os.getxattr(a, f"user.ebb.{name}").decode()
     with open(a, "r+b"):
         assert ebb_attr("state") == "writing"
-    proc.wait_until(lambda: ebb_attr("state") == "local", 10, "local")
+    proc.wait_until(lambda: ebb_attr("state") == "local", 60, "local")
     assert error(ebb_attr, "object") == error(ebb_attr, "crc32c") == "ENODATA"
     assert ebb_attr("url") == f"file://{m.path}/d/a"
-    proc.wait_until(lambda: m.ctl("archive", a).returncode == 0, 20, "archived")
+    proc.wait_until(lambda: m.ctl("archive", a).returncode == 0, 60, "archived")
     for state in ("archived", "released"):
         if state == "released":
             m.release("d/a")

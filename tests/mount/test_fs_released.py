@@ -30,7 +30,7 @@ def m(request):
 def release(m, *names):
     """The last close is asynchronous to close(2): the command is given until it succeeds."""
     paths = [m.full(name) for name in names]
-    proc.wait_until(lambda: m.ctl("archive", *paths).returncode == 0, 20, "archived")
+    proc.wait_until(lambda: m.ctl("archive", *paths).returncode == 0, 60, "archived")
     m.release(*paths)
 
 
@@ -307,7 +307,7 @@ def test_store_down(mount):
     assert m.read("d/local") == b"here"
     m.write("d/more", b"m")
     rules(m, "")
-    proc.wait_until(lambda: m.read("d/f") == b"x" * 100, 30, "the store again", ignoring=(OSError,))
+    proc.wait_until(lambda: m.read("d/f") == b"x" * 100, 60, "the store again", ignoring=(OSError,))
 
 
 WAITERS = 256           # FS_MAX_STORE_WAITERS
@@ -335,7 +335,7 @@ def test_too_many_wait_for_the_store(mount):
     threads = [threading.Thread(target=read, args=(i,)) for i in range(len(fds))]
     for t in threads:
         t.start()
-    proc.wait_until(lambda: results.count(errno.EIO) == 20, 30, "20 reads refused")
+    proc.wait_until(lambda: results.count(errno.EIO) == 20, 60, "20 reads refused")
     m.write("d/local", b"goes on")
     assert m.read("d/local") == b"goes on"
     assert len(os.listdir(m.full("d"))) == len(names) + 1

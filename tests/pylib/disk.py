@@ -57,7 +57,7 @@ class Disk:
     def umount(self):
         if proc.mounts_below(self.path):
             proc.wait_until(lambda: proc.run("umount", self.path, check=False).returncode == 0,
-                            5, f"umount {self.path}")
+                            60, f"umount {self.path}")
 
     def close(self):
         """Ends it for certain; complains if somebody was still inside."""

@@ -75,7 +75,7 @@ class Mount:
     build       where ebbfs and ebbctl are, if not $EBB_BUILD
     """
 
-    busy_deadline = 10      # how long stop() puts up with "target is busy"
+    busy_deadline = 60      # how long stop() puts up with "target is busy"
 
     def __init__(self, store="dir", options=None, *, es=None, cache_fs="disk", disk_mib=512,
                  in_place=False, failpoints=None, env=None, wrapper=(), build=None, name="m"):
@@ -140,7 +140,7 @@ class Mount:
             env["EBB_FAILPOINTS"] = points
         return env
 
-    def start(self, deadline=30, **options):
+    def start(self, deadline=90, **options):
         """Starts the daemon and returns when it is ready; StartError otherwise.
 
         Keyword arguments change m.options for good.
@@ -196,7 +196,7 @@ class Mount:
                 return False
         return False
 
-    def start_fails(self, deadline=30, **options):
+    def start_fails(self, deadline=90, **options):
         """For bad input: expects the daemon to end by itself, with an exit
         status other than 0 and without leaving a mount.  Returns its output."""
         try:
@@ -208,7 +208,7 @@ class Mount:
             return err.output
         raise AssertionError("ebbfs started, and should not have")
 
-    def start_background(self, deadline=30):
+    def start_background(self, deadline=90):
         """As a user does, without -f: returns when the command has returned."""
         self.runs += 1
         self._note(f"--- run {self.runs}: {' '.join(self.argv())}")
@@ -302,7 +302,7 @@ class Mount:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-        proc.wait_until(lambda: not self.processes(), 30, "end of a killed daemon")
+        proc.wait_until(lambda: not self.processes(), 60, "end of a killed daemon")
         self.daemon_pid = None
         if umount:
             self.unmount_lazily()
@@ -397,7 +397,7 @@ class Mount:
             raise CtlError(done)
         return [tuple(line.split("\t")) for line in done.stdout.splitlines()]
 
-    def wait_state(self, path, state, deadline=30):
+    def wait_state(self, path, state, deadline=90):
         proc.wait_until(lambda: self.state(path) == state, deadline, f"{path!r} {state}",
                         every=0.05)
 
@@ -429,7 +429,7 @@ class Mount:
         with open(self.log, errors="backslashreplace") as file:
             return file.read()
 
-    def wait_log(self, pattern, deadline=30):
+    def wait_log(self, pattern, deadline=90):
         """Waits until the log holds the regular expression; the match."""
         return proc.wait_until(lambda: re.search(pattern, self.log_text(), re.M), deadline,
                                f"'{pattern}' in the log")

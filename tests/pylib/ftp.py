@@ -175,7 +175,7 @@ class FtpServer:
                 self.kind, self.proftpd)()
             self.process = proc.Process(argv, self.log, env=env, cwd=self.directory)
             try:
-                self.process.wait_ready(self.answers, 20, f"{self.kind} on port {self.port}")
+                self.process.wait_ready(self.answers, 60, f"{self.kind} on port {self.port}")
                 return self
             except AssertionError as err:
                 self.stop()
@@ -187,7 +187,7 @@ class FtpServer:
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as sock:
             return sock.recv(3) == b"220"
 
-    def wait_idle(self, deadline=30):
+    def wait_idle(self, deadline=60):
         """Waits until every session has ended, also those whose client is gone."""
         proc.wait_until(lambda: proc.group_members(self.process.pid) == [self.process.pid],
                         deadline, f"end of {self.kind}'s sessions")

@@ -52,10 +52,11 @@ def scaled(seconds):
     return seconds * SCALE
 
 
-def wait_until(predicate, deadline=10, what=None, ignoring=(), every=0.02):
+def wait_until(predicate, deadline=60, what=None, ignoring=(), every=0.02):
     """Calls predicate until it returns something true, and returns that.
 
-    deadline is in seconds, before scaling.  Exceptions of the types in
+    deadline is in seconds, before scaling: generous, since it matters on failure
+    alone, and machines are loaded.  Exceptions of the types in
     `ignoring` count as "not yet"; the last of them is shown when time is up.
     """
     end = time.monotonic() + scaled(deadline)
@@ -254,7 +255,7 @@ class Process:
         if self.running():
             self.popen.send_signal(number)
 
-    def wait(self, deadline=30):
+    def wait(self, deadline=60):
         """The return code once it has ended; Late otherwise."""
         poll = select.poll()
         poll.register(self.pidfd, select.POLLIN)

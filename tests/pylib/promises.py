@@ -70,7 +70,7 @@ def no_orphans(m, paths):
         m.ctl("trash", "empty", "--yes")
         return objects(m) == named_objects(m, paths)
     try:
-        proc.wait_until(clean, 20, "a store without orphans", every=0.2)
+        proc.wait_until(clean, 60, "a store without orphans", every=0.2)
     except proc.Late:
         have, want = objects(m), named_objects(m, paths)
         raise AssertionError(f"objects without a row: {sorted(have - want)}; rows without "
