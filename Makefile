@@ -176,7 +176,7 @@ root = @[ "`id -u`" = 0 ] || { \
 check:
 	$(call root,make check)
 	@build-aux/setup build test
-	@$(RUN_TESTS) fast san pytest
+	@$(RUN_TESTS) fast san long
 check-fast:
 	@$(RUN_TESTS) fast
 check-unit:
