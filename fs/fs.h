@@ -56,6 +56,7 @@ const char *fs_request_name(enum fs_request request);
 
 struct fs_counts {
 	bool passthrough;		/* offered by the kernel and used */
+	bool io_uring;			/* the same */
 	uint64_t requests[FS_REQUESTS]; /* since the mount */
 	uint64_t parked_total;		/* since the mount: of them, what had to wait */
 	uint64_t parked;		/* requests that wait now */

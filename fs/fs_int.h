@@ -10,16 +10,16 @@
 #include <stdatomic.h>
 
 #include "fs/fs.h"
+#include "fs/uring.h"
 #include "lib/lock.h"
 
 struct dirs;
 struct fuse_session;
 struct keeper;
 struct opens;
+struct waiters;
 
-/* Requests the kernel may have in the background; half of them may wait for the store. */
-#define FS_MAX_BACKGROUND 512
-#define FS_MAX_STORE_WAITERS (FS_MAX_BACKGROUND / 2)
+#define FS_MAX_BACKGROUND 512 /* requests the kernel may have in the background */
 #define FS_MAX_WRITE (1u << 20)
 
 struct fs {
@@ -32,18 +32,18 @@ struct fs {
 	struct dirs *dirs;	 /* owned */
 	struct pool *pool_sync;	 /* owned: fsync, fallocate, copying */
 	struct keeper *keeper;	 /* owned */
-	bool durable_close;	 /* durability=close */
+	struct waiters *waiters; /* owned */
+	struct uring_plan uring;
+	bool durable_close; /* durability=close */
 
 	/* Constant after the kernel's first message (INIT). */
-	bool passthrough;
+	bool passthrough, over_uring;
 
 	/* Any thread. */
 	_Atomic int64_t timeout_ms; /* how long the kernel may keep names and attributes */
 	_Atomic unsigned parked;
-	_Atomic unsigned parked_store;
 	_Atomic uint64_t parked_total;
 	_Atomic uint64_t requests[FS_REQUESTS];
-	_Atomic uint64_t refused;
 	_Atomic uint64_t forgotten;
 
 	/* session.c's. */

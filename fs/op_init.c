@@ -41,6 +41,27 @@ static void choose_passthrough(struct fs *fs, struct fuse_conn_info *conn)
 	}
 }
 
+/* Should the rings fail to start, libfuse says so and goes on over /dev/fuse. */
+static void choose_io_uring(struct fs *fs, struct fuse_conn_info *conn)
+{
+	const struct uring_plan *plan = &fs->uring;
+	const char *why = plan->why_not;
+
+	if (plan->wanted) {
+		fs->over_uring = wish(conn, FUSE_CAP_OVER_IO_URING);
+		why = "this kernel does not offer it (Linux 6.14 and later do)";
+	} else {
+		fuse_unset_feature_flag(conn, FUSE_CAP_OVER_IO_URING);
+	}
+	if (fs->over_uring)
+		log_info("io_uring: yes, %u rings of %u entries of %u KiB", plan->rings,
+			 plan->depth, plan->max_write_bytes >> 10);
+	else if (plan->forced)
+		log_warning("io_uring: no: %s", why);
+	else
+		log_info("io_uring: no: %s", why);
+}
+
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	struct fs *fs = userdata;
@@ -63,12 +84,12 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	fuse_unset_feature_flag(conn, FUSE_CAP_SPLICE_READ);
 	fuse_unset_feature_flag(conn, FUSE_CAP_SPLICE_WRITE);
 	fuse_unset_feature_flag(conn, FUSE_CAP_SPLICE_MOVE);
-	fuse_unset_feature_flag(conn, FUSE_CAP_OVER_IO_URING);
-	conn->max_write = FS_MAX_WRITE;
+	conn->max_write = fs->uring.max_write_bytes;
 	conn->max_background = FS_MAX_BACKGROUND;
 	conn->congestion_threshold = FS_MAX_BACKGROUND * 3 / 4;
 	conn->no_interrupt = 1; /* what is parked has a time limit of its own */
 	choose_passthrough(fs, conn);
+	choose_io_uring(fs, conn);
 	session_ready(fs);
 }
 

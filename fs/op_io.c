@@ -21,6 +21,7 @@ struct remote_call {
 	struct fs *fs; /* borrowed */
 	fuse_req_t req;
 	struct bytes from; /* counted */
+	int ring;
 	char buf[];
 };
 
@@ -28,6 +29,7 @@ static void remote_done(void *arg, int64_t n)
 {
 	struct remote_call *c = arg;
 	struct fs *fs = c->fs;
+	int ring = c->ring;
 
 	if (n < 0)
 		reply_result(c->req, (int)n);
@@ -35,15 +37,16 @@ static void remote_done(void *arg, int64_t n)
 		fuse_reply_buf(c->req, c->buf, (size_t)n);
 	bytes_put(&c->from);
 	free(c);
-	park_leave_store(fs);
+	park_leave_store(fs, ring);
 }
 
 /* Takes from over. */
 static void read_remote(struct fs *fs, fuse_req_t req, struct bytes *from, size_t size, off_t off)
 {
+	int ring = park_enter_store(fs);
 	struct remote_call *c;
 
-	if (!park_enter_store(fs)) {
+	if (ring < 0) {
 		fuse_reply_err(req, EIO);
 		bytes_put(from);
 		return;
@@ -52,12 +55,13 @@ static void read_remote(struct fs *fs, fuse_req_t req, struct bytes *from, size_
 	if (!c) {
 		fuse_reply_err(req, ENOMEM);
 		bytes_put(from);
-		park_leave_store(fs);
+		park_leave_store(fs, ring);
 		return;
 	}
 	c->fs = fs;
 	c->req = req;
 	c->from = *from;
+	c->ring = ring;
 	remote_read(from->remote, (uint64_t)off, c->buf, size, remote_done, c);
 }
 

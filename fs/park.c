@@ -14,44 +14,39 @@
 #include <string.h>
 #include <time.h>
 
-#include "lib/log.h"
+#include "fs/waiters.h"
 
-bool park_enter_store(struct fs *fs)
+int park_enter_store(struct fs *fs)
 {
-	static _Atomic long long last_ms;
+	int ring = waiters_enter(fs->waiters);
 
-	if (atomic_fetch_add(&fs->parked_store, 1) < FS_MAX_STORE_WAITERS) {
+	if (ring >= 0) {
 		atomic_fetch_add(&fs->parked, 1);
 		atomic_fetch_add(&fs->parked_total, 1);
-		return true;
 	}
-	atomic_fetch_sub(&fs->parked_store, 1);
-	atomic_fetch_add(&fs->refused, 1);
-	if (log_ratelimit(&last_ms, 60000))
-		log_warning("refusing requests with EIO: %d wait for the store already",
-			    FS_MAX_STORE_WAITERS);
-	return false;
+	return ring;
 }
 
-void park_leave_store(struct fs *fs)
+void park_leave_store(struct fs *fs, int ring)
 {
-	atomic_fetch_sub(&fs->parked_store, 1);
+	waiters_leave(fs->waiters, ring);
 	atomic_fetch_sub(&fs->parked, 1);
 }
 
-static bool enter(struct fs *fs, enum park_where where)
+static bool enter(struct call *c, enum park_where where)
 {
+	c->parked_at = where;
 	if (where == PARK_STORE)
-		return park_enter_store(fs);
-	atomic_fetch_add(&fs->parked, 1);
-	atomic_fetch_add(&fs->parked_total, 1);
+		return (c->ring = park_enter_store(c->fs)) >= 0;
+	atomic_fetch_add(&c->fs->parked, 1);
+	atomic_fetch_add(&c->fs->parked_total, 1);
 	return true;
 }
 
-static void leave(struct fs *fs, enum park_where where)
+static void leave(struct fs *fs, enum park_where where, int ring)
 {
 	if (where == PARK_STORE)
-		park_leave_store(fs);
+		park_leave_store(fs, ring);
 	else
 		atomic_fetch_sub(&fs->parked, 1);
 }
@@ -75,10 +70,11 @@ static void run_parked(struct job *job)
 	struct call *c = (struct call *)((char *)job - offsetof(struct call, job));
 	struct fs *fs = c->fs;
 	enum park_where where = c->parked_at;
+	int ring = c->ring;
 
 	finish(c, c->run(c, true));
 	free_parked(c);
-	leave(fs, where);
+	leave(fs, where, ring);
 }
 
 /* The copy that outlives the op's stack and the request's buffer; NULL without memory. */
@@ -116,17 +112,16 @@ static void park(struct call *c, size_t size)
 	enum park_where where = c->where ? c->where(c) : PARK_COMMIT;
 	struct call *copy;
 
-	if (!enter(c->fs, where)) {
+	if (!enter(c, where)) {
 		finish(c, -EIO);
 		return;
 	}
 	copy = copy_call(c, size);
 	if (!copy) {
 		finish(c, -ENOMEM);
-		leave(c->fs, where);
+		leave(c->fs, where, c->ring);
 		return;
 	}
-	copy->parked_at = where;
 	copy->job.run = run_parked;
 	pool_submit(pool_of(c->fs, where), &copy->job);
 }

@@ -18,7 +18,7 @@
 /* Where a call that cannot be answered at once waits. */
 enum park_where {
 	PARK_COMMIT, /* for a commit or a claim */
-	PARK_STORE,  /* for the store: at most FS_MAX_STORE_WAITERS, then -EIO */
+	PARK_STORE,  /* for the store: past fs/waiters.h's limit -EIO */
 	PARK_SYNC,   /* for the cache's disk */
 };
 
@@ -36,6 +36,7 @@ struct call {
 	const char *name;   /* the request's while inline, owned once parked; may be NULL */
 	const char *other_name;
 	enum park_where parked_at;
+	int ring; /* PARK_STORE: what it is counted for */
 };
 
 /*
@@ -44,9 +45,9 @@ struct call {
  */
 void fs_call(struct call *c, size_t size);
 
-/* Count a request that waits for the store; false: too many do, answer -EIO. */
-bool park_enter_store(struct fs *fs);
-void park_leave_store(struct fs *fs);
+/* Count a request that waits for the store: for which ring; -1: too many do, answer -EIO. */
+int park_enter_store(struct fs *fs);
+void park_leave_store(struct fs *fs, int ring);
 
 /* Waits until nothing is parked. */
 void park_drain(struct fs *fs);

@@ -20,6 +20,7 @@
 #include "fs/dirs.h"
 #include "fs/fs_fuse.h"
 #include "fs/keeper.h"
+#include "fs/waiters.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 
@@ -177,14 +178,16 @@ static int wait_ready(struct fs *fs)
 
 static int new_session(struct fs *fs)
 {
-	char program[] = "ebbfs", flag[] = "-o", options[1024];
+	char program[] = "ebbfs", flag[] = "-o", options[1024], rings[64] = "";
 	char *argv[] = { program, flag, options, NULL };
 	struct fuse_args args = FUSE_ARGS_INIT(3, argv);
 	struct fuse_lowlevel_ops ops = op_table(fs);
 	int n;
 
+	if (fs->uring.wanted)
+		snprintf(rings, sizeof(rings), ",io_uring,io_uring_q_depth=%u", fs->uring.depth);
 	n = snprintf(options, sizeof(options),
-		     "default_permissions,allow_other,fsname=ebbfs,subtype=ebbfs%s%s",
+		     "default_permissions,allow_other,fsname=ebbfs,subtype=ebbfs%s%s%s", rings,
 		     *fs->params.mount_options ? "," : "", fs->params.mount_options);
 	if (n < 0 || (size_t)n >= sizeof(options))
 		return -E2BIG;
@@ -198,7 +201,10 @@ static int start(struct fs *fs)
 {
 	int r;
 
-	r = opens_new(&backing_ops, fs, &fs->opens);
+	uring_plan(fs->conf, &fs->uring);
+	r = waiters_new(fs->uring.rings, fs->uring.depth, &fs->waiters);
+	if (r == 0)
+		r = opens_new(&backing_ops, fs, &fs->opens);
 	if (r == 0)
 		r = dirs_new(&fs->dirs);
 	if (r == 0)
@@ -292,6 +298,7 @@ void fs_unmount(struct fs *fs)
 	pool_free(fs->pool_sync);
 	opens_free(fs->opens, fs->tree);
 	dirs_free(fs->dirs);
+	waiters_free(fs->waiters);
 	cond_fini(&fs->changed);
 	lock_fini(&fs->lock);
 	free(fs);
@@ -311,10 +318,11 @@ void fs_counts(struct fs *fs, struct fs_counts *ret)
 {
 	*ret = (struct fs_counts){
 		.passthrough = fs->passthrough,
+		.io_uring = fs->over_uring,
 		.parked_total = atomic_load(&fs->parked_total),
 		.parked = atomic_load(&fs->parked),
-		.parked_store = atomic_load(&fs->parked_store),
-		.refused = atomic_load(&fs->refused),
+		.parked_store = waiters_now(fs->waiters),
+		.refused = waiters_refused(fs->waiters),
 		.inodes_forgotten = atomic_load(&fs->forgotten),
 	};
 	for (int i = 0; i < FS_REQUESTS; i++)

@@ -46,6 +46,7 @@ static const struct string_rule {
 } string_rules[] = {
 	{ "durability", "none, close", NULL },
 	{ "passthrough", "auto, yes, no", NULL },
+	{ "io_uring", "auto, yes, no", NULL },
 	{ "log_level", "error, warning, info, debug", NULL },
 	{ "es_id", NULL, "{name}, {stem}, {path}, {camera}" },
 	{ "es_find", NULL, "{name}, {stem}, {path}, {camera}" },
