@@ -131,7 +131,8 @@ int tx_dir_move(struct tx *tx, dirid_t id, dirid_t new_parent, const char *new_n
 int tx_path_id(struct tx *tx, const char *path, int64_t *ret);
 
 /*
- * file row -> trash row, with path (bytes) for people; deletes the file row.
+ * file row -> trash row, with path (bytes) for people; deletes the file row.  The
+ * place in a pack is taken from the row as it is now: rewriting a pack asks nobody.
  * due_ns is absolute.  A trash row's file.txn is the transaction that put it
  * there: a drop waits until that one is journalled.  *ret_id (may be NULL): the
  * trash row.
@@ -141,6 +142,16 @@ int tx_trash_file(struct tx *tx, const struct file_row *row, const char *path,
 int tx_trash_put(struct tx *tx, struct trash_row *row);		    /* id is written back */
 int tx_trash_get(struct tx *tx, int64_t id, struct trash_row *ret); /* free with trash_row_fini */
 int tx_trash_delete(struct tx *tx, int64_t id);
+
+/* In the trash row's file: it is at another place of another pack now. */
+int tx_trash_locate(struct tx *tx, int64_t id, uint64_t pack, uint64_t pack_off);
+
+int tx_pack_get(struct tx *tx, uint64_t id, struct pack_row *ret);
+/* Insert or replace; sets txn itself.  -EINVAL: due_ns must be set if and only if files is 0. */
+int tx_pack_put(struct tx *tx, const struct pack_row *row);
+/* So many of its files, so many bytes, no longer point into it; with the last one it is due. */
+int tx_pack_lose(struct tx *tx, uint64_t id, int64_t files, int64_t bytes, int64_t due_ns);
+int tx_pack_delete(struct tx *tx, uint64_t id);
 
 int tx_event_put(struct tx *tx, struct event_row *ev);		/* id is written back */
 int tx_event_update(struct tx *tx, const struct event_row *ev); /* tries, next_ns, parked, error */
@@ -170,6 +181,19 @@ int cat_dirs_after(struct catalogue *c, dirid_t parent, const char *after, struc
 
 /* Rows of any directory that have this name, up to max.  Uses the index on names. */
 int cat_find_name(struct catalogue *c, const char *name, struct file_row *rows, int max);
+
+int cat_pack_get(struct catalogue *c, uint64_t id, struct pack_row *ret);
+/* Rows that point into a pack and were called so when they were archived, up to max. */
+int cat_pack_files(struct catalogue *c, uint64_t pack, const char *name, struct file_row *rows,
+		   int max);
+/* Trash rows that point into it, id > after; fini each. */
+int cat_pack_trash(struct catalogue *c, uint64_t pack, int64_t after, struct trash_row *rows,
+		   int max);
+/* Up to max packs with id > after, oldest first: none of whose files is alive, due at now_ns. */
+int cat_packs_due(struct catalogue *c, uint64_t after, int64_t now_ns, struct pack_row *rows,
+		  int max);
+/* The same: less than half of whose bytes is alive, but some. */
+int cat_packs_poor(struct catalogue *c, uint64_t after, struct pack_row *rows, int max);
 
 /* The path of a directory id, relative, "" for the root; heap.  -ENOENT. */
 int cat_dir_path(struct catalogue *c, dirid_t id, char **ret);

@@ -37,6 +37,8 @@ void file_bind(struct query *q, const struct file_row *row, int64_t txn)
 	query_bind_int(q, row->objdir);
 	query_bind_str(q, named ? row->objname : NULL);
 	query_bind_int(q, (int64_t)row->attempt);
+	query_bind_int_unless(q, (int64_t)row->pack, 0);
+	query_bind_int_unless(q, (int64_t)row->pack_off, 0);
 	query_bind_int(q, (int64_t)row->id.ino);
 	query_bind_int_unless(q, row->id.mtime_ns, row->attr.mtime_ns);
 	query_bind_int_unless(q, row->id.ctime_ns, row->attr.ctime_ns);
@@ -57,10 +59,12 @@ int file_load(struct query *q, struct file_row *ret)
 	ret->attr.mtime_ns = query_int(q);
 	ret->attr.ctime_ns = query_int(q);
 	ret->crc32c = (uint32_t)query_int_within(q, 0, UINT32_MAX);
-	ret->object = (enum row_object)query_int_within(q, ROW_OBJECT_PATH, ROW_OBJECT_PARTS);
+	ret->object = (enum row_object)query_int_within(q, ROW_OBJECT_PATH, ROW_OBJECT_PACK);
 	ret->objdir = query_int(q);
 	query_name(q, ret->objname);
 	ret->attempt = (uint64_t)query_int(q);
+	ret->pack = (uint64_t)query_int_or(q, 0);
+	ret->pack_off = (uint64_t)query_int_or(q, 0);
 	ret->id.ino = (uint64_t)query_int(q);
 	ret->id.size = ret->attr.size;
 	ret->id.mtime_ns = query_int_or(q, ret->attr.mtime_ns);
@@ -284,4 +288,31 @@ int cat_find_name(struct catalogue *c, const char *name, struct file_row *rows, 
 	query_bind_str(&q, name);
 	query_bind_int(&q, max);
 	return query_rows(&q, rows, sizeof(*rows), max, load_file, NULL);
+}
+
+static int find_packed(struct db *db, enum sql_id how, const char *name, uint64_t pack,
+		       struct file_row *rows, int max)
+{
+	AUTO_QUERY struct query q = { 0 };
+
+	query_init(&q, db, how);
+	query_bind_str(&q, name);
+	query_bind_int(&q, (int64_t)pack);
+	query_bind_int(&q, max);
+	return load_files(&q, rows, max);
+}
+
+int cat_pack_files(struct catalogue *c, uint64_t pack, const char *name, struct file_row *rows,
+		   int max)
+{
+	struct db *db;
+	int r = reader_get(c, &db), n;
+
+	if (r < 0)
+		return r;
+	n = find_packed(db, SQL_FILE_PACKED, name, pack, rows, max);
+	if (n < 0)
+		return n;
+	r = find_packed(db, SQL_FILE_PACKED_OBJ, name, pack, rows + n, max - n);
+	return r < 0 ? r : n + r;
 }

@@ -42,6 +42,7 @@ enum row_object {
 	ROW_OBJECT_PATH = 0,  /* <path of objdir>/<objname or name> */
 	ROW_OBJECT_ALT = 1,   /* .ebb/o/<node>/<ino>-<attempt> */
 	ROW_OBJECT_PARTS = 2, /* the same with .<n>, each 64 MiB but the last */
+	ROW_OBJECT_PACK = 3,  /* .ebb/pack/<node>/<pack>, from pack_off on; objdir is 0 */
 };
 
 struct file_row {
@@ -54,9 +55,26 @@ struct file_row {
 	int64_t objdir; /* path id (table path) the directory had when it was archived */
 	char objname[ROW_NAME_MAX + 1]; /* "" while equal to name */
 	uint64_t attempt;   /* unique a node: the object's xattr says <node uuid>/<attempt> */
+	uint64_t pack;	    /* ROW_OBJECT_PACK: the pack's number, which is its attempt; else 0 */
+	uint64_t pack_off;  /* where the bytes begin in it */
 	struct identity id; /* id.size == attr.size, id.mtime_ns as the cache had it */
 	int64_t txn;	    /* transaction that wrote the row last: journalled up to where? */
 	bool told;	    /* some sink was given this object's URL */
+};
+
+/*
+ * An object that holds many small files back to back, then a line of JSON for each.
+ * Files count as alive while a row, also one in the trash, points into it.
+ */
+struct pack_row {
+	uint64_t id;	     /* its number and attempt */
+	uint64_t data_bytes; /* the files; the lines begin here */
+	uint64_t size_bytes; /* of the whole object */
+	uint32_t crc32c;     /* of the whole object */
+	int64_t files;	     /* alive */
+	int64_t live_bytes;  /* of them */
+	int64_t due_ns;	     /* once none is alive: when it may be dropped; else 0 */
+	int64_t txn;	     /* transaction that changed the row last */
 };
 
 struct dir_row {

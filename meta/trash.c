@@ -74,8 +74,16 @@ int tx_trash_file(struct tx *tx, const struct file_row *row, const char *path,
 		.removed_ns = clock_real_ns(),
 		.due_ns = due_ns,
 	};
-	int r = tx_file_delete(tx, row->dir, row->name);
+	struct file_row now;
+	int r = tx_file_get(tx, row->dir, row->name, &now);
 
+	/* Rewriting a pack asks nobody: the place is the one of this moment. */
+	if (r == 0 && now.attempt == row->attempt) {
+		trash.file.pack = now.pack;
+		trash.file.pack_off = now.pack_off;
+	}
+	if (r == 0)
+		r = tx_file_delete(tx, row->dir, row->name);
 	if (r == 0)
 		r = tx_trash_put(tx, &trash);
 	if (r == 0 && ret_id)
@@ -139,6 +147,21 @@ int cat_trash_find_same(struct catalogue *c, uint64_t ino, uint64_t size, uint32
 	return one_trash(&q, ret);
 }
 
+int tx_trash_locate(struct tx *tx, int64_t id, uint64_t pack, uint64_t pack_off)
+{
+	AUTO_QUERY struct query q;
+	int r;
+
+	query_init(&q, tx->db, SQL_TRASH_MOVE);
+	query_bind_int(&q, id);
+	query_bind_int_unless(&q, (int64_t)pack, 0);
+	query_bind_int_unless(&q, (int64_t)pack_off, 0);
+	r = query_run(&q);
+	if (r < 0)
+		return tx_result(tx, r);
+	return db_changes(tx->db) == 1 ? 0 : -ENOENT;
+}
+
 static void fini_trash(void *row)
 {
 	trash_row_fini(row);
@@ -157,6 +180,22 @@ int cat_trash_after(struct catalogue *c, int64_t after, int64_t due_before_ns,
 	query_bind_int(&q, after);
 	if (due_before_ns)
 		query_bind_int(&q, due_before_ns);
+	query_bind_int(&q, max);
+	return query_rows(&q, rows, sizeof(*rows), max, load_trash, fini_trash);
+}
+
+int cat_pack_trash(struct catalogue *c, uint64_t pack, int64_t after, struct trash_row *rows,
+		   int max)
+{
+	AUTO_QUERY struct query q = { 0 };
+	struct db *db;
+	int r = reader_get(c, &db);
+
+	if (r < 0)
+		return r;
+	query_init(&q, db, SQL_TRASH_PACKED);
+	query_bind_int(&q, (int64_t)pack);
+	query_bind_int(&q, after);
 	query_bind_int(&q, max);
 	return query_rows(&q, rows, sizeof(*rows), max, load_trash, fini_trash);
 }

@@ -214,6 +214,7 @@ static void batch_fini(struct batch *b)
 	for (size_t i = 0; b->items && i < b->n; i++)
 		item_fini(&b->items[i]);
 	free(b->items);
+	archive_free_packs(b);
 	free(b->path);
 	if (b->d)
 		cache_dir_put(b->t->cache, b->d);
@@ -259,7 +260,9 @@ static int batch_run(struct batch *b, struct archive_file *files)
 	for_each_in(b, item_know);
 	if (batch_count(b) == 0)
 		return 0;
-	r = batch_intent(b);
+	r = archive_plan_packs(b);
+	if (r == 0)
+		r = batch_intent(b);
 	if (r < 0)
 		all_out(b, r);
 	if (b->intent)

@@ -50,11 +50,30 @@ static int row_from_receipts(const struct item *it, const struct receipt *const 
 	return 0;
 }
 
+/* A pack's receipt is of all its bytes, and so of these. */
+static int packed_row(struct item *it)
+{
+	const struct pack *pack = it->pack;
+	const struct receipt *proof = pack->part.receipt;
+
+	item_row(it, ROW_OBJECT_PACK, &it->row);
+	if (!proof || strcmp(receipt_attempt(proof), pack->attempt_text) != 0 ||
+	    receipt_crc32c(proof) != pack->part.crc || receipt_size(proof) != pack->part.size ||
+	    it->pack_off + it->row.attr.size > pack->data_bytes)
+		return -EIO;
+	it->row.crc32c = it->crc;
+	it->row.told = it->b->t->sink != NULL;
+	return 0;
+}
+
 static int proved_row(struct item *it)
 {
-	const struct receipt **proof = calloc(it->n_parts + 1, sizeof(*proof));
+	const struct receipt **proof;
 	int r = -ENOMEM;
 
+	if (it->pack)
+		return packed_row(it);
+	proof = calloc(it->n_parts + 1, sizeof(*proof));
 	if (proof) {
 		for (unsigned i = 0; i < it->n_parts; i++)
 			proof[i] = it->parts[i].receipt;
@@ -172,8 +191,7 @@ static int commit_revived(struct batch *b, struct item *it, struct tx *tx)
 	row = trash.file;
 	trash_row_fini(&trash);
 	/* an orphan has no way back: it is being dropped */
-	if (trash.reason == TRASH_ORPHAN || row.attempt != it->row.attempt ||
-	    receipt_crc32c(it->proof) != it->crc)
+	if (trash.reason == TRASH_ORPHAN || row.attempt != it->row.attempt || row.crc32c != it->crc)
 		return 0;
 	if (!row.objname[0])
 		strcpy(row.objname, row.name);
@@ -244,9 +262,15 @@ static int commit_run(struct tx *tx, void *arg)
 
 		if (item_is_in(it))
 			r = commit_item(b, it, tx);
-		if (r == 0 && !is_used(it))
+		if (r == 0 && is_used(it) && it->pack) {
+			it->pack->used++;
+			it->pack->used_bytes += (int64_t)it->row.attr.size;
+		} else if (r == 0 && !is_used(it)) {
 			r = put_orphans(b, it, tx);
+		}
 	}
+	if (r == 0)
+		r = archive_commit_packs(b, tx);
 	return r < 0 ? r : tx_intent_delete(tx, b->intent);
 }
 

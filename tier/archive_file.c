@@ -31,10 +31,14 @@ void item_row(const struct item *it, enum row_object object, struct file_row *re
 		.dir = it->b->dirid,
 		.ino = it->ino,
 		.object = object,
-		.objdir = it->b->objdir,
+		.objdir = object == ROW_OBJECT_PACK ? 0 : it->b->objdir,
 		.attempt = it->attempt,
 		.id = it->file->id,
 	};
+	if (object == ROW_OBJECT_PACK) {
+		ret->pack = it->pack->number;
+		ret->pack_off = it->pack_off;
+	}
 	strcpy(ret->name, it->file->name);
 	rows_attr_from_stat(&it->st, &ret->attr);
 }
@@ -42,15 +46,15 @@ void item_row(const struct item *it, enum row_object object, struct file_row *re
 /* ---- one part --------------------------------------------------------------- */
 
 /* On success the window holds its bytes. */
-static int part_read(struct part *p)
+int part_read(struct part *p, int fd)
 {
-	struct item *it = p->item;
-	struct window *w = it->b->t->window;
+	struct window *w = p->b->t->window;
 	ssize_t n;
 
 	window_enter(w, p->size);
+	p->charged = p->size;
 	p->data = malloc(p->size + 1);
-	n = p->data ? path_pread_full(it->fd, p->data, p->size, (off_t)p->off) : -ENOMEM;
+	n = p->data ? path_pread_full(fd, p->data, p->size, (off_t)p->off) : -ENOMEM;
 	if (n >= 0 && (uint64_t)n == p->size) {
 		p->crc = crc32c(0, p->data, p->size);
 		return 0;
@@ -65,20 +69,18 @@ static void part_forget(struct part *p)
 {
 	free(p->data);
 	p->data = NULL;
-	window_leave(p->item->b->t->window, p->size);
+	window_leave(p->b->t->window, p->size);
 }
 
-static void part_put(struct part *p)
+void part_put(struct part *p)
 {
-	struct item *it = p->item;
-
 	p->attrs = (struct store_attrs){
-		.attempt = it->attempt_text,
-		.path = it->path,
+		.attempt = p->attempt,
+		.path = p->path,
 		.crc32c = p->crc,
 	};
-	batch_takeoff(it->b);
-	store_put(it->b->t->store, p->key, p->data, p->size, &p->attrs, archive_on_put, p);
+	batch_takeoff(p->b);
+	store_put(p->b->t->store, p->key, p->data, p->size, &p->attrs, archive_on_put, p);
 }
 
 /* ---- one file --------------------------------------------------------------- */
@@ -99,7 +101,9 @@ int item_make_parts(struct item *it, enum row_object object)
 	for (unsigned i = 0; i < n && r == 0; i++, it->n_parts++) {
 		struct part *p = &it->parts[i];
 
-		p->item = it;
+		p->b = it->b;
+		p->attempt = it->attempt_text;
+		p->path = it->path;
 		p->result = -EAGAIN; /* not asked */
 		p->off = i * OBJECT_PART_BYTES;
 		p->size = n == 1 ? row.attr.size : OBJECT_PART_BYTES;
@@ -152,18 +156,17 @@ static int prove_trash(struct item *it, const struct file_row *row)
 	struct tier *t = it->b->t;
 	AUTO_FREE char *key = NULL;
 	char attempt[STORE_ATTEMPT_MAX];
-	struct receipt_want want = { .attempt = attempt,
-				     .size = row->attr.size,
-				     .crc32c = row->crc32c };
+	struct receipt_want want = { .attempt = attempt };
 	int r;
 
 	if (row->object == ROW_OBJECT_PARTS)
 		return -ENOENT; /* its parts' checksums are not known */
 	r = object_key(t, row, 0, &key);
+	if (r == 0)
+		r = object_want(t, row, &want.size, &want.crc32c, attempt, sizeof(attempt));
 	if (r < 0)
 		return r;
 	want.key = key;
-	object_attempt(t, row->attempt, attempt, sizeof(attempt));
 	return store_prove_wait(t->store, &want, &it->proof);
 }
 
@@ -188,8 +191,7 @@ static int find_in_trash(struct item *it, uint32_t crc)
 	return r;
 }
 
-/* Are these bytes in the store already?  True: way says how. */
-static bool is_known(struct item *it, uint32_t crc)
+bool item_is_known(struct item *it, uint32_t crc)
 {
 	it->crc = crc;
 	if (it->has_old) {
@@ -210,10 +212,10 @@ static int large_is_known(struct item *it)
 	if (!it->has_old || it->row.attr.size != (uint64_t)it->st.st_size)
 		return 0;
 	r = local_crc(it->fd, (uint64_t)it->st.st_size, &crc);
-	return r < 0 ? r : is_known(it, crc);
+	return r < 0 ? r : item_is_known(it, crc);
 }
 
-static int same_as_before(struct item *it)
+int item_unchanged(struct item *it)
 {
 	struct identity id;
 	struct stat st;
@@ -237,13 +239,13 @@ int item_put(struct item *it, bool again)
 
 		if (b->store_error)
 			return b->store_error;
-		r = part_read(p);
+		r = part_read(p, it->fd);
 		if (r < 0)
 			return r;
 		if (again && p->crc != it->crc)
 			r = -EAGAIN;
 		else if (it->n_parts == 1 && !again)
-			r = is_known(it, p->crc);
+			r = item_is_known(it, p->crc);
 		if (r == 0)
 			part_put(p);
 		else
@@ -254,5 +256,5 @@ int item_put(struct item *it, bool again)
 		for (unsigned i = 0; i < it->n_parts; i++)
 			it->crc = crc32c_combine(it->crc, it->parts[i].crc, it->parts[i].size);
 	}
-	return r < 0 ? r : same_as_before(it);
+	return r < 0 ? r : item_unchanged(it);
 }

@@ -4,6 +4,7 @@
  *
  *	archive.c		select, intent, the order of the steps
  *	archive_file.c		one file: key, parts, read, known already?
+ *	archive_pack.c		many small files as one object
  *	archive_put.c		puts, and what they came to
  *	archive_prove.c		receipts, fdatasync
  *	archive_commit.c	claims, the transaction
@@ -24,18 +25,34 @@
 struct batch;
 struct item;
 
-/* One object: a file, or a part of a large one. */
+/* One object: a file, a part of a large one, or a pack. */
 struct part {
-	struct item *item; /* borrowed */
-	char *key;	   /* owned */
+	struct batch *b;     /* borrowed */
+	const char *attempt; /* borrowed from its item or pack */
+	const char *path;    /* the same */
+	char *key;	     /* owned */
 	uint64_t off, size;
 	uint32_t crc;
+	uint64_t charged;	  /* what the window counts for it */
 	void *data;		  /* owned, until the put was answered */
 	struct store_attrs attrs; /* the store's until then, too */
 	struct store_stat stat;
 	struct receipt *receipt; /* owned */
 	int result;
 	bool landed; /* the store said so */
+};
+
+/* An object of many items; made, filled and put by archive_pack.c. */
+struct pack {
+	struct part part; /* part.data is owned by the pack */
+	uint64_t number;
+	char attempt_text[STORE_ATTEMPT_MAX];
+	size_t room;	     /* allocated at part.data */
+	uint64_t data_bytes; /* files; part.size with the lines behind them */
+	unsigned n_files;
+	bool maybe;   /* it may be in the store */
+	int64_t used; /* the transaction's: files that have a row in it */
+	int64_t used_bytes;
 };
 
 enum item_way {
@@ -62,7 +79,9 @@ struct item {
 	enum row_object object;
 	uint32_t crc;
 	unsigned n_parts;
-	struct part *parts;	    /* owned */
+	struct part *parts; /* owned */
+	struct pack *pack;  /* borrowed from the batch; NULL: an object of its own */
+	uint64_t pack_off;
 	bool maybe_path, maybe_alt; /* objects of this attempt may be there under these keys */
 	bool claimed;
 	int commit_result; /* as the transaction saw it; counts only once that is committed */
@@ -78,6 +97,8 @@ struct batch {
 	int64_t intent; /* 0: none */
 	struct item *items;
 	size_t n;
+	struct pack *packs; /* owned; as many as may be needed, all named by the intent */
+	unsigned n_packs;
 
 	_Atomic int
 		store_error; /* the store as a whole does not take more: -ENOSPC, -ETIMEDOUT ... */
@@ -109,8 +130,26 @@ void item_drop_parts(struct item *it);
 int item_choose_object(struct item *it);
 /* Read and put, or find that it is known; again: under another key. */
 int item_put(struct item *it, bool again);
+/* Part of its path, or of a pack: puts what data holds. */
+void part_put(struct part *p);
+int part_read(struct part *p, int fd);
+int item_unchanged(struct item *it); /* 0 or -EAGAIN: it is what it was when it was selected */
+/* Are these bytes in the store already?  True: way says how. */
+bool item_is_known(struct item *it, uint32_t crc);
+
+/* archive_pack.c: how many packs there may be, with numbers; before the intent. */
+int archive_plan_packs(struct batch *b);
+/* Reads the small files into packs and puts them; whoever is left alone has no pack. */
+void archive_fill_packs(struct batch *b);
+/* After the answers: what became of their items. */
+void archive_judge_packs(struct batch *b);
+/* In the transaction: rows of packs, once its items' are made. */
+int archive_commit_packs(struct batch *b, struct tx *tx);
+void archive_free_packs(struct batch *b);
+
 /* archive_put.c: the store's answer. */
 void archive_on_put(void *arg, int result);
+bool put_did_nothing(int r); /* the store said so */
 
 /* The row an object of this item has, as far as its key and attempt go. */
 void item_row(const struct item *it, enum row_object object, struct file_row *ret);

@@ -21,7 +21,7 @@
 static void on_proved(void *arg, int result)
 {
 	struct part *p = arg;
-	struct batch *b = p->item->b;
+	struct batch *b = p->b;
 
 	p->result = result;
 	window_leave(b->t->window, 0);
@@ -30,37 +30,44 @@ static void on_proved(void *arg, int result)
 
 static void part_prove(struct part *p)
 {
-	struct item *it = p->item;
 	struct receipt_want want = {
 		.key = p->key,
-		.attempt = it->attempt_text,
+		.attempt = p->attempt,
 		.size = p->size,
 		.crc32c = p->crc,
 	};
 
-	window_enter(it->b->t->window, 0);
-	batch_takeoff(it->b);
-	store_prove(it->b->t->store, &want, &p->receipt, on_proved, p);
+	window_enter(p->b->t->window, 0);
+	batch_takeoff(p->b);
+	store_prove(p->b->t->store, &want, &p->receipt, on_proved, p);
+}
+
+static int part_proved(const struct part *p)
+{
+	/* logged where it was found; another attempt's, or nothing at all: no less wrong */
+	if (p->result == -EBADMSG || p->result == -ESTALE || p->result == -ENOENT)
+		return -EIO;
+	if (p->result < 0)
+		return p->result;
+	return p->receipt ? 0 : -EIO;
 }
 
 static int result_of(const struct item *it)
 {
-	for (unsigned i = 0; i < it->n_parts; i++) {
-		int r = it->parts[i].result;
+	int r = 0;
 
-		/* logged where it was found; another attempt's, or nothing at all: no less wrong */
-		if (r == -EBADMSG || r == -ESTALE || r == -ENOENT)
-			return -EIO;
-		if (r < 0)
-			return r;
-		if (!it->parts[i].receipt)
-			return -EIO;
-	}
-	return 0;
+	if (it->pack)
+		return part_proved(&it->pack->part);
+	for (unsigned i = 0; i < it->n_parts && r == 0; i++)
+		r = part_proved(&it->parts[i]);
+	return r;
 }
 
 void archive_prove_all(struct batch *b)
 {
+	for (unsigned i = 0; i < b->n_packs; i++)
+		if (b->packs[i].part.landed && b->packs[i].part.result == 0)
+			part_prove(&b->packs[i].part);
 	for (size_t i = 0; i < b->n; i++) {
 		struct item *it = &b->items[i];
 

@@ -23,8 +23,7 @@ static bool key_is_impossible(int r)
 	return r == -ENAMETOOLONG || r == -EINVAL || r == -ENOTDIR || r == -EISDIR;
 }
 
-/* The store said that it did nothing. */
-static bool put_did_nothing(int r)
+bool put_did_nothing(int r)
 {
 	return r == -EEXIST || r == -ENOSPC || r == -EDQUOT || r == -EACCES || r == -EFBIG ||
 	       r == -ENOMEM || key_is_impossible(r);
@@ -39,7 +38,7 @@ static bool store_is_out(int r)
 void archive_on_put(void *arg, int result)
 {
 	struct part *p = arg;
-	struct batch *b = p->item->b;
+	struct batch *b = p->b;
 
 	p->landed = result == 0;
 	if (result == 0)
@@ -49,7 +48,7 @@ void archive_on_put(void *arg, int result)
 	p->result = result;
 	free(p->data);
 	p->data = NULL;
-	window_leave(b->t->window, p->size);
+	window_leave(b->t->window, p->charged);
 	batch_landed(b);
 }
 
@@ -81,7 +80,7 @@ static void on_stat(void *arg, int result)
 	struct part *p = arg;
 
 	p->result = result;
-	batch_landed(p->item->b);
+	batch_landed(p->b);
 }
 
 /* Of the keys that are taken: which by this very attempt, whose answer got lost? */
@@ -162,16 +161,18 @@ void archive_put_all(struct batch *b)
 	int *first = calloc(b->n, sizeof(*first)); /* what the first keys' puts came to */
 	int again = 0;
 
+	archive_fill_packs(b);
 	for (size_t i = 0; i < b->n; i++) {
 		struct item *it = &b->items[i];
 
-		if (!item_is_in(it))
+		if (!item_is_in(it) || it->pack || it->way != ITEM_SEND)
 			continue;
 		item_out(it, first ? item_choose_object(it) : -ENOMEM);
 		if (item_is_in(it))
 			item_out(it, item_put(it, false));
 	}
 	batch_wait_landed(b);
+	archive_judge_packs(b);
 	for (size_t i = 0; first && i < b->n; i++) {
 		struct item *it = &b->items[i];
 		int r = put_result(it);

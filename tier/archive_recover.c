@@ -2,9 +2,10 @@
 /*
  * Intents of batches: what objects may be there that no row names.
  *
- *	{"path": DIRECTORY, "dir": ID, "files": [[NAME, INO, ATTEMPT, SIZE], ...]}
+ *	{"path": DIRECTORY, "dir": ID, "packs": [NUMBER, ...],
+ *	 "files": [[NAME, INO, ATTEMPT, SIZE], ...]}
  *
- * From these follow both keys a file's object can have, and those of its parts.
+ * From these follow the packs, and both keys a file's object can have, and those of its parts.
  * Rows and the intent's end are one transaction: while an intent is there none of its
  * objects has a row.  So each becomes an orphan in the trash; one that was never
  * written, or is another attempt's, is no harm: drop compares.  Names are bytes: JSON
@@ -40,14 +41,19 @@ static struct json_object *json_of(const struct item *it)
 char *archive_payload(const struct batch *b)
 {
 	struct json_object *o = json_object_new_object(), *files = json_object_new_array();
+	struct json_object *packs = json_object_new_array();
 	char *payload = NULL;
 	const char *text;
 
-	if (!o || !files) {
+	if (!o || !files || !packs) {
 		json_object_put(o);
 		json_object_put(files);
+		json_object_put(packs);
 		return NULL;
 	}
+	for (unsigned i = 0; i < b->n_packs; i++)
+		json_object_array_add(packs, json_object_new_int64((int64_t)b->packs[i].number));
+	json_object_object_add(o, "packs", packs);
 	json_object_object_add(o, "path", json_object_new_string(b->path));
 	json_object_object_add(o, "dir", json_object_new_int64(b->dirid));
 	for (size_t i = 0; i < b->n; i++)
@@ -68,6 +74,7 @@ struct recovery {
 	int64_t intent;
 	const char *path; /* borrowed from the JSON */
 	dirid_t dir;
+	struct json_object *packs; /* borrowed */
 	struct json_object *files; /* borrowed */
 };
 
@@ -144,6 +151,21 @@ static int recover_file(const struct recovery *rec, size_t i, int64_t objdir, st
 	return r < 0 ? r : put_lost(rec, &f, objdir, ROW_OBJECT_ALT, tx);
 }
 
+/* It is there with no file alive, if at all: dropped once the grace is over. */
+static int recover_pack(const struct recovery *rec, size_t i, struct tx *tx)
+{
+	struct pack_row row = { .id = (uint64_t)number_at(rec->packs, i) }, there;
+	int r;
+
+	if (row.id == 0)
+		return -EBADMSG;
+	r = tx_pack_get(tx, row.id, &there);
+	if (r != -ENOENT)
+		return r;
+	row.due_ns = clock_real_ns() + rec->t->conf->trash_grace * 1000000;
+	return tx_pack_put(tx, &row);
+}
+
 static int recover_run(struct tx *tx, void *arg)
 {
 	const struct recovery *rec = arg;
@@ -153,6 +175,8 @@ static int recover_run(struct tx *tx, void *arg)
 	r = tx_path_id(tx, rec->path, &objdir);
 	for (size_t i = 0; r == 0 && i < json_object_array_length(rec->files); i++)
 		r = recover_file(rec, i, objdir, tx);
+	for (size_t i = 0; r == 0 && i < json_object_array_length(rec->packs); i++)
+		r = recover_pack(rec, i, tx);
 	return r < 0 ? r : tx_intent_delete(tx, rec->intent);
 }
 
@@ -160,9 +184,12 @@ static int recover_run(struct tx *tx, void *arg)
 static bool is_live(const struct recovery *rec)
 {
 	struct lost_file f;
+	uint64_t first = reaper_first_number(rec->t);
 
+	if (json_object_array_length(rec->packs) > 0)
+		return (uint64_t)number_at(rec->packs, 0) >= first;
 	return json_object_array_length(rec->files) > 0 && file_at(rec, 0, &f) == 0 &&
-	       f.attempt >= reaper_first_number(rec->t);
+	       f.attempt >= first;
 }
 
 static int recover_one(struct tier *t, const struct intent_row *intent)
@@ -173,8 +200,10 @@ static int recover_one(struct tier *t, const struct intent_row *intent)
 
 	if (json_object_object_get_ex(o, "path", &path) &&
 	    json_object_object_get_ex(o, "dir", &dir) &&
+	    json_object_object_get_ex(o, "packs", &rec.packs) &&
 	    json_object_object_get_ex(o, "files", &rec.files) &&
 	    json_object_is_type(path, json_type_string) &&
+	    json_object_is_type(rec.packs, json_type_array) &&
 	    json_object_is_type(rec.files, json_type_array)) {
 		rec.path = json_object_get_string(path);
 		rec.dir = json_object_get_int64(dir);

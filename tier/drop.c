@@ -18,6 +18,7 @@
 #include "lib/clock.h"
 #include "lib/failpoint.h"
 #include "lib/lock.h"
+#include "tier/pack.h"
 #include "tier/tier_int.h"
 
 #define DROP_EVERY_MS 5000
@@ -57,7 +58,10 @@ static int may_drop(struct tier *t, const struct trash_row *row)
 
 	if (row->due_ns <= 0 || row->removed_ns <= 0)
 		return 0;
-	if (!journal_has(t, row->file.txn) || remote_in_use(t, row->file.attempt))
+	if (!journal_has(t, row->file.txn))
+		return 0;
+	/* One file of a pack takes no bytes from whoever reads: packs_tidy() looks then. */
+	if (row->file.object != ROW_OBJECT_PACK && remote_in_use(t, row->file.attempt))
 		return 0;
 	r = notify_told(t, row->file.ino);
 	if (r != 1)
@@ -78,6 +82,8 @@ static int drop_objects(struct tier *t, const struct file_row *file)
 	char *key;
 	int r;
 
+	if (file->object == ROW_OBJECT_PACK)
+		return 0;
 	object_attempt(t, file->attempt, attempt, sizeof(attempt));
 	for (unsigned i = 0; i < object_count(file); i++) {
 		r = object_key(t, file, i, &key);
@@ -116,10 +122,13 @@ static int condemn_run(struct tx *tx, void *arg)
 			continue;
 		r = tx_trash_get(tx, p->row[i].id, &now);
 		p->chosen[i] = r == 0;
-		if (r == 0)
+		if (r == 0) {
+			p->row[i].file.pack = now.file.pack;
+			p->row[i].file.pack_off = now.file.pack_off;
 			trash_row_fini(&now);
-		else if (r == -ENOENT)
+		} else if (r == -ENOENT) {
 			r = 0; /* it came back, or somebody else drops it */
+		}
 		if (!p->chosen[i])
 			continue;
 		if (p->row[i].file.dir > 0 &&
@@ -136,6 +145,22 @@ static int condemn_run(struct tx *tx, void *arg)
 	return r;
 }
 
+/* What it had in a pack is the pack's loss. */
+static int delete_row(struct tx *tx, int64_t id)
+{
+	struct trash_row row;
+	int r = tx_trash_get(tx, id, &row);
+
+	if (r < 0)
+		return r;
+	trash_row_fini(&row);
+	r = tx_trash_delete(tx, id);
+	if (r == 0 && row.file.object == ROW_OBJECT_PACK)
+		r = tx_pack_lose(tx, row.file.pack, 1, (int64_t)row.file.attr.size,
+				 clock_real_ns());
+	return r;
+}
+
 static int delete_run(struct tx *tx, void *arg)
 {
 	struct page *p = arg;
@@ -143,7 +168,7 @@ static int delete_run(struct tx *tx, void *arg)
 
 	for (int i = 0; i < p->n && r == 0; i++)
 		if (p->dropped[i])
-			r = tx_trash_delete(tx, p->row[i].id);
+			r = delete_row(tx, p->row[i].id);
 	return r;
 }
 
@@ -235,6 +260,8 @@ static void *drop_main(void *arg)
 
 	do {
 		r = volume_ok(d->t) ? drop_pages(d->t, clock_real_ns(), NULL, 0) : 0;
+		if (r >= 0 && volume_ok(d->t))
+			r = packs_tidy(d->t);
 		if (r < 0 && log_ratelimit(&d->warned_ms, WARN_MS))
 			log_warning("cannot drop objects of removed files: %s: tried again later",
 				    strerror((int)-r));

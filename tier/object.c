@@ -16,6 +16,7 @@
 #include "lib/cleanup.h"
 #include "lib/path.h"
 #include "lib/text.h"
+#include "tier/pack.h"
 #include "tier/tier_int.h"
 
 unsigned object_count(const struct file_row *row)
@@ -38,6 +39,35 @@ static int path_key(struct tier *t, const struct file_row *row, char **ret)
 	return *ret ? 0 : -ENOMEM;
 }
 
+char *object_pack_key(struct tier *t, uint64_t number)
+{
+	struct catalogue_ids ids = catalogue_ids(t->cat);
+	char node[UID128_STR_SIZE];
+	char *key;
+
+	uid128_print(&ids.node, node);
+	return asprintf(&key, PACK_PREFIX "%s/%" PRIu64, node, number) < 0 ? NULL : key;
+}
+
+int object_want(struct tier *t, const struct file_row *row, uint64_t *ret_size, uint32_t *ret_crc,
+		char *ret_attempt, size_t size)
+{
+	struct pack_row pack;
+	int r = 0;
+
+	object_attempt(t, object_number(row), ret_attempt, size);
+	*ret_size = row->attr.size;
+	*ret_crc = row->crc32c;
+	if (row->object != ROW_OBJECT_PACK)
+		return 0;
+	r = cat_pack_get(t->cat, row->pack, &pack);
+	if (r < 0)
+		return r;
+	*ret_size = pack.size_bytes;
+	*ret_crc = pack.crc32c;
+	return 0;
+}
+
 int object_key(struct tier *t, const struct file_row *row, unsigned n, char **ret)
 {
 	struct catalogue_ids ids;
@@ -47,6 +77,10 @@ int object_key(struct tier *t, const struct file_row *row, unsigned n, char **re
 
 	if (row->object == ROW_OBJECT_PATH)
 		return path_key(t, row, ret);
+	if (row->object == ROW_OBJECT_PACK) {
+		*ret = object_pack_key(t, row->pack);
+		return *ret ? 0 : -ENOMEM;
+	}
 	ids = catalogue_ids(t->cat);
 	uid128_print(&ids.node, node);
 	if (row->object == ROW_OBJECT_PARTS)
@@ -115,7 +149,7 @@ static int fill(struct tier *t, const char *tmpl, const char *path, const char *
 
 int object_url(struct tier *t, const struct file_row *row, const char *path, char **ret)
 {
-	AUTO_FREE char *key = NULL;
+	AUTO_FREE char *key = NULL, *url = NULL;
 	int r;
 
 	r = object_key(t, row, 0, &key);
@@ -123,8 +157,14 @@ int object_url(struct tier *t, const struct file_row *row, const char *path, cha
 		return r;
 	if (t->conf->url_template[0])
 		return fill(t, t->conf->url_template, path, key, ret);
-	*ret = store_url(t->store, key);
-	return *ret ? 0 : -ENOMEM;
+	url = store_url(t->store, key);
+	if (!url)
+		return -ENOMEM;
+	if (row->object != ROW_OBJECT_PACK)
+		*ret = TAKE_PTR(url);
+	else if (asprintf(ret, "%s#%" PRIu64 "+%" PRIu64, url, row->pack_off, row->attr.size) < 0)
+		return -ENOMEM;
+	return 0;
 }
 
 int object_local_url(struct tier *t, const char *path, char **ret)

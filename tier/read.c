@@ -49,7 +49,7 @@ struct remote {
 
 struct remotes {
 	struct lock lock;
-	struct remote *bucket[BUCKETS]; /* protected by lock; by attempt */
+	struct remote *bucket[BUCKETS]; /* protected by lock; by object_number() */
 };
 
 int remotes_new(struct remotes **ret)
@@ -81,6 +81,11 @@ static void remote_free(struct remote *r)
 	free(r);
 }
 
+static struct remote **bucket_of(struct remotes *all, const struct file_row *row)
+{
+	return &all->bucket[object_number(row) % BUCKETS];
+}
+
 int remote_open(struct tier *t, const struct file_row *row, struct remote **ret)
 {
 	struct remote *r = calloc(1, sizeof(*r));
@@ -105,8 +110,8 @@ int remote_open(struct tier *t, const struct file_row *row, struct remote **ret)
 		return err == -ENOMEM ? err : -EIO;
 	}
 	lock_take(&all->lock);
-	r->next = all->bucket[row->attempt % BUCKETS];
-	all->bucket[row->attempt % BUCKETS] = r;
+	r->next = *bucket_of(all, row);
+	*bucket_of(all, row) = r;
 	lock_drop(&all->lock);
 	*ret = r;
 	return 0;
@@ -127,20 +132,20 @@ void remote_put(struct remote *r)
 		return;
 	all = r->t->remotes;
 	lock_take(&all->lock);
-	for (p = &all->bucket[r->row.attempt % BUCKETS]; *p != r; p = &(*p)->next)
+	for (p = bucket_of(all, &r->row); *p != r; p = &(*p)->next)
 		;
 	*p = r->next;
 	lock_drop(&all->lock);
 	remote_free(r);
 }
 
-bool remote_in_use(struct tier *t, uint64_t attempt)
+bool remote_in_use(struct tier *t, uint64_t number)
 {
 	struct remotes *all = t->remotes;
 	struct remote *r;
 
 	lock_take(&all->lock);
-	for (r = all->bucket[attempt % BUCKETS]; r && r->row.attempt != attempt; r = r->next)
+	for (r = all->bucket[number % BUCKETS]; r && object_number(&r->row) != number; r = r->next)
 		;
 	lock_drop(&all->lock);
 	return r != NULL;
@@ -212,7 +217,7 @@ static void range_got(void *arg, int64_t n)
 static void range_next(struct range *g)
 {
 	struct remote *r = g->r;
-	uint64_t at = g->off + g->done, in_part = at;
+	uint64_t at = g->off + g->done, in_part = at + r->row.pack_off;
 	unsigned part = 0;
 
 	g->asked = g->len - g->done;

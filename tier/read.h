@@ -27,15 +27,14 @@ void remote_get_attr(struct remote *r, struct row_attr *ret);
 void remote_set_attr(struct remote *r, const struct row_attr *attr);
 
 /*
- * cb once, on any thread, within store_timeout: bytes, 0 at the end, -EIO.  When the
- * object is gone the row is read again once (it may have moved).  buf is the
+ * cb once, on any thread, within store_timeout: bytes, 0 at the end, -EIO.  buf is the
  * caller's until then.  No more than half of a FUSE session's requests may wait:
  * that bound is fs's.
  */
 void remote_read(struct remote *r, uint64_t off, void *buf, size_t len,
 		 void (*cb)(void *arg, int64_t bytes_or_errno), void *arg);
 
-/* Is an object of this attempt being read?  Drop asks. */
-bool remote_in_use(struct tier *t, uint64_t attempt);
+/* Is an object of this number (object_number()) being read?  Drop asks. */
+bool remote_in_use(struct tier *t, uint64_t number);
 
 #endif

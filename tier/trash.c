@@ -132,7 +132,7 @@ static int choose_ino(struct back *b)
 	const struct file_row *file = &b->row.file;
 	struct node *other;
 
-	if (file->object == ROW_OBJECT_PATH)
+	if (file->object == ROW_OBJECT_PATH || file->object == ROW_OBJECT_PACK)
 		return catalogue_next_number(b->t->cat, &b->ino);
 	if (b->row.reason != TRASH_REMOVED)
 		return 0;

@@ -23,6 +23,7 @@
 
 #define N_CHECKS 16
 #define PAGE_ROWS 64
+#define N_PROVED 32
 
 enum check_state { CHECK_FREE, CHECK_BUSY, CHECK_CHECKED };
 
@@ -49,6 +50,8 @@ struct verify {
 	struct lock lock;
 	struct cond checked;
 	struct check checks[N_CHECKS];
+	uint64_t proved[N_PROVED]; /* packs; protected by lock */
+	unsigned next_proved;	   /* protected by lock */
 	/* The caller's thread's. */
 	struct pending_dir *dirs; /* owned, the one to walk next first */
 	struct verify_progress progress;
@@ -56,16 +59,18 @@ struct verify {
 
 /* ---- one file, on a thread of the pool ------------------------------------------ */
 
-static int check_object(struct tier *t, const struct file_row *row, const char *attempt)
+/* Of a pack, all of it: its checksum is that of all its files. */
+static int check_object(struct tier *t, const struct file_row *row)
 {
-	struct receipt_want want = { .attempt = attempt,
-				     .size = row->attr.size,
-				     .crc32c = row->crc32c };
+	char attempt[STORE_ATTEMPT_MAX];
+	struct receipt_want want = { .attempt = attempt };
 	struct receipt *receipt;
 	AUTO_FREE char *key = NULL;
 	int r;
 
 	r = object_key(t, row, 0, &key);
+	if (r == 0)
+		r = object_want(t, row, &want.size, &want.crc32c, attempt, sizeof(attempt));
 	if (r < 0)
 		return r;
 	want.key = key;
@@ -107,18 +112,62 @@ static bool row_is_same(struct tier *t, const struct file_row *row)
 	struct file_row now;
 	int r = cat_file_get(t->cat, row->dir, row->name, &now);
 
-	return r < 0 ? r != -ENOENT : now.attempt == row->attempt;
+	return r < 0 ? r != -ENOENT : now.attempt == row->attempt && now.pack == row->pack;
+}
+
+static bool pack_is_proved(struct verify *v, uint64_t pack)
+{
+	bool proved = false;
+
+	lock_take(&v->lock);
+	for (unsigned i = 0; i < N_PROVED; i++)
+		proved = proved || v->proved[i] == pack;
+	lock_drop(&v->lock);
+	return proved;
+}
+
+/* A pack is proved once for all its files that follow one another. */
+static int check_packed(struct verify *v, const struct file_row *row)
+{
+	struct pack_row pack;
+	int r = cat_pack_get(v->t->cat, row->pack, &pack);
+
+	if (r < 0)
+		return r;
+	if (row->pack_off + row->attr.size > pack.data_bytes)
+		return -EBADMSG;
+	if (pack_is_proved(v, row->pack))
+		return 0;
+	r = check_object(v->t, row);
+	if (r == 0) {
+		lock_take(&v->lock);
+		v->proved[v->next_proved++ % N_PROVED] = row->pack;
+		lock_drop(&v->lock);
+	}
+	return r;
+}
+
+static int check_row(struct verify *v, const struct file_row *row)
+{
+	char attempt[STORE_ATTEMPT_MAX];
+
+	switch (row->object) {
+	case ROW_OBJECT_PACK:
+		return check_packed(v, row);
+	case ROW_OBJECT_PARTS:
+		object_attempt(v->t, row->attempt, attempt, sizeof(attempt));
+		return check_parts(v->t, row, attempt);
+	default:
+		return check_object(v->t, row);
+	}
 }
 
 static void check_run(struct job *job)
 {
 	struct check *c = (struct check *)job;
 	struct verify *v = c->v;
-	char attempt[STORE_ATTEMPT_MAX];
 
-	object_attempt(v->t, c->row.attempt, attempt, sizeof(attempt));
-	c->result = c->row.object == ROW_OBJECT_PARTS ? check_parts(v->t, &c->row, attempt)
-						      : check_object(v->t, &c->row, attempt);
+	c->result = check_row(v, &c->row);
 	if (c->result < 0 && c->result != -ETIMEDOUT && !row_is_same(v->t, &c->row))
 		c->result = 1;
 	lock_take(&v->lock);

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Packs: objects of many small files, and what becomes of them.
+ *
+ *	written (archive) -> files leave through the trash -> none alive: dropped
+ *			  -> under half alive: the rest is written anew, rows move
+ *
+ * Behind its files a pack has a line of JSON for each:
+ *
+ *	{"path":PATH,"offset":N,"size":N,"crc32c":"HEX8","ino":N,"mtime":NS}
+ *
+ * Bytes of names that are not UTF-8 are kept as they are.
+ */
+#ifndef EBB_TIER_PACK_H
+#define EBB_TIER_PACK_H
+
+#include "tier/tier.h"
+
+#define PACK_PREFIX ".ebb/pack/"
+
+struct pack_line {
+	const char *path; /* borrowed; relative to the tree, as it was when archived */
+	uint64_t offset, size;
+	uint32_t crc32c;
+	uint64_t ino;
+	int64_t mtime_ns;
+};
+
+/*
+ * Appends to *data (heap, *len of *room bytes used; made larger where needed).  0 or
+ * -ENOMEM: nothing was done.
+ */
+int pack_line_append(const struct pack_line *line, char **data, uint64_t *len, size_t *room);
+/*
+ * The lines of text, in order; each() returning non-zero stops and is returned.
+ * -EBADMSG: a line is none.
+ */
+int pack_lines(const char *text, size_t len, int (*each)(const struct pack_line *line, void *arg),
+	       void *arg);
+
+/*
+ * Drops packs none of whose files is alive, rewrites those of which less than half is.
+ * The number of packs that went or were rewritten, or an error; what was done before it
+ * stays.  Blocks for the store.
+ */
+int64_t packs_tidy(struct tier *t);
+
+#endif

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What becomes of packs as their files leave.
+ *
+ *	some alive --less than half--> rewritten: intent -> new pack put -> proved
+ *					-> one transaction: rows moved, old one loses them
+ *	none alive --due, journalled, nobody reads--> dropped
+ *
+ * Always true: a row moves only if it is still where it was found, in the transaction
+ * that makes the new pack; whoever opened the old one goes on reading it, as it is
+ * dropped only when nobody does.  Nobody is asked: names and claims are not touched, and
+ * what puts a row into the trash takes its place from the row as it is then.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/crc.h"
+#include "lib/failpoint.h"
+#include "tier/pack.h"
+#include "tier/tier_int.h"
+
+#define PAGE 64
+#define SAME_MAX 16 /* rows that one line of a pack can stand for: one, after all */
+/* Whoever read a row before it moved has opened its pack by then. */
+#define MOVED_GRACE_NS (10 * NSEC_PER_SEC)
+
+/* ---- dropping -------------------------------------------------------------------- */
+
+static int delete_run(struct tx *tx, void *arg)
+{
+	const struct pack_row *pack = arg;
+	struct pack_row now;
+	int r = tx_pack_get(tx, pack->id, &now);
+
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	return now.files > 0 ? -EAGAIN : tx_pack_delete(tx, pack->id);
+}
+
+/* 1: it is gone; 0: not yet; or an error. */
+static int drop_pack(struct tier *t, struct pack_row *pack)
+{
+	AUTO_FREE char *key = object_pack_key(t, pack->id);
+	char attempt[STORE_ATTEMPT_MAX];
+	int r;
+
+	if (!key)
+		return -ENOMEM;
+	if (!journal_has(t, pack->txn) || remote_in_use(t, pack->id))
+		return 0;
+	object_attempt(t, pack->id, attempt, sizeof(attempt));
+	r = store_drop_wait(t->store, key, attempt);
+	if (r < 0 && r != -ENOENT && r != -ESTALE)
+		return r;
+	r = failpoint(PACK_DROP);
+	if (r == 0)
+		r = catalogue_write(t->cat, SYNC_NORMAL, delete_run, pack);
+	return r < 0 ? r : 1;
+}
+
+static int64_t drop_dead(struct tier *t)
+{
+	struct pack_row rows[PAGE];
+	uint64_t after = 0;
+	int64_t dropped = 0;
+	int n, r = 0;
+
+	do {
+		n = cat_packs_due(t->cat, after, clock_real_ns(), rows, PAGE);
+		for (int i = 0; i < n && r >= 0; i++) {
+			after = rows[i].id;
+			r = drop_pack(t, &rows[i]);
+			dropped += r > 0;
+		}
+	} while (n == PAGE && r >= 0);
+	return n < 0 ? n : r < 0 ? r : dropped;
+}
+
+/* ---- what is alive ----------------------------------------------------------------- */
+
+struct live {
+	struct live *next;
+	dirid_t dir; /* a row; 0: in the trash */
+	char *name;  /* owned */
+	int64_t trash;
+	uint64_t attempt, off, size, new_off;
+	struct pack_line line; /* path is owned here */
+};
+
+struct rewriting {
+	struct tier *t;
+	struct pack_row old, new;
+	void *bytes; /* owned: the old pack */
+	struct live *first, **last;
+	char *key; /* owned: the new pack's */
+	char attempt[STORE_ATTEMPT_MAX];
+	void *data; /* owned: the new pack */
+	size_t room;
+	struct receipt *receipt; /* owned */
+	int64_t intent;
+	bool told; /* events were queued */
+};
+
+static int add_live(struct rewriting *w, const struct pack_line *line, const struct file_row *row,
+		    int64_t trash)
+{
+	struct live *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return -ENOMEM;
+	*l = (struct live){ .dir = trash ? 0 : row->dir,
+			    .name = strdup(row->name),
+			    .trash = trash,
+			    .attempt = row->attempt,
+			    .off = row->pack_off,
+			    .size = row->attr.size,
+			    .line = *line };
+	l->line.path = strdup(line->path);
+	l->line.crc32c = row->crc32c;
+	*w->last = l;
+	w->last = &l->next;
+	return l->name && l->line.path ? 0 : -ENOMEM;
+}
+
+static bool is_there(const struct rewriting *w, const struct file_row *row,
+		     const struct pack_line *line)
+{
+	return row->object == ROW_OBJECT_PACK && row->pack == w->old.id &&
+	       row->pack_off == line->offset && row->attr.size == line->size &&
+	       row->pack_off + row->attr.size <= w->old.data_bytes;
+}
+
+static int find_rows(const struct pack_line *line, void *arg)
+{
+	struct rewriting *w = arg;
+	struct file_row rows[SAME_MAX];
+	const char *slash = strrchr(line->path, '/');
+	int n, r = 0;
+
+	n = cat_pack_files(w->t->cat, w->old.id, slash ? slash + 1 : line->path, rows, SAME_MAX);
+	for (int i = 0; i < n && r == 0; i++)
+		if (is_there(w, &rows[i], line))
+			r = add_live(w, line, &rows[i], 0);
+	return n < 0 ? n : r;
+}
+
+struct trash_match {
+	struct rewriting *w;
+	const struct trash_row *row;
+};
+
+static int match_trash(const struct pack_line *line, void *arg)
+{
+	const struct trash_match *m = arg;
+	const char *object = m->row->file.objname[0] ? m->row->file.objname : m->row->file.name;
+	const char *slash = strrchr(line->path, '/');
+
+	if (!is_there(m->w, &m->row->file, line) ||
+	    strcmp(slash ? slash + 1 : line->path, object) != 0)
+		return 0;
+	return add_live(m->w, line, &m->row->file, m->row->id);
+}
+
+static int find_trash(struct rewriting *w, const char *lines, size_t len)
+{
+	struct trash_row rows[PAGE];
+	int64_t after = 0;
+	int n, r = 0;
+
+	do {
+		n = cat_pack_trash(w->t->cat, w->old.id, after, rows, PAGE);
+		for (int i = 0; i < n; i++) {
+			struct trash_match m = { .w = w, .row = &rows[i] };
+
+			after = rows[i].id;
+			if (r == 0)
+				r = pack_lines(lines, len, match_trash, &m);
+			trash_row_fini(&rows[i]);
+		}
+	} while (n == PAGE && r == 0);
+	return n < 0 ? n : r;
+}
+
+static int read_old(struct rewriting *w)
+{
+	AUTO_FREE char *key = object_pack_key(w->t, w->old.id);
+	const char *lines;
+	size_t len;
+	int r;
+
+	if (!key)
+		return -ENOMEM;
+	r = store_get_all_wait(w->t->store, key, w->old.size_bytes, &w->bytes, &len);
+	if (r < 0)
+		return r;
+	if (len != w->old.size_bytes || crc32c(0, w->bytes, len) != w->old.crc32c) {
+		log_error(
+			"cannot rewrite '%s': its bytes are not those that were archived: look at "
+			"its files with ebbctl verify",
+			key);
+		return -EBADMSG;
+	}
+	lines = (const char *)w->bytes + w->old.data_bytes;
+	len -= w->old.data_bytes;
+	r = pack_lines(lines, len, find_rows, w);
+	return r < 0 ? r : find_trash(w, lines, len);
+}
+
+/* ---- the new pack ------------------------------------------------------------------- */
+
+static int fill_new(struct rewriting *w)
+{
+	uint64_t len = 0;
+	int r = 0;
+
+	for (struct live *l = w->first; l; l = l->next)
+		w->new.data_bytes += l->size;
+	w->room = w->new.data_bytes + 1;
+	w->data = malloc(w->room);
+	if (!w->data)
+		return -ENOMEM;
+	for (struct live *l = w->first; l; l = l->next) {
+		memcpy((char *)w->data + len, (const char *)w->bytes + l->off, l->size);
+		if (crc32c(0, (char *)w->data + len, l->size) != l->line.crc32c)
+			return -EBADMSG;
+		l->new_off = l->line.offset = len;
+		len += l->size;
+	}
+	for (struct live *l = w->first; l && r == 0; l = l->next)
+		r = pack_line_append(&l->line, (char **)&w->data, &len, &w->room);
+	w->new.size_bytes = len;
+	w->new.crc32c = crc32c(0, w->data, len);
+	return r;
+}
+
+static int intent_run(struct tx *tx, void *arg)
+{
+	struct rewriting *w = arg;
+	char payload[128];
+
+	snprintf(payload, sizeof(payload),
+		 "{\"path\":\"\",\"dir\":%d,\"packs\":[%" PRIu64 "],\"files\":[]}", ROW_ROOT_DIR,
+		 w->new.id);
+	return tx_intent_put(tx, INTENT_ARCHIVE, payload, &w->intent);
+}
+
+static int write_new(struct rewriting *w)
+{
+	struct store_attrs attrs = { .attempt = w->attempt, .path = w->key };
+	struct receipt_want want = { .attempt = w->attempt };
+	int r = catalogue_next_number(w->t->cat, &w->new.id);
+
+	if (r == 0)
+		r = catalogue_write(w->t->cat, SYNC_FULL, intent_run, w);
+	if (r == 0)
+		r = failpoint(PACK_INTENT);
+	if (r < 0)
+		return r;
+	w->key = object_pack_key(w->t, w->new.id);
+	if (!w->key)
+		return -ENOMEM;
+	object_attempt(w->t, w->new.id, w->attempt, sizeof(w->attempt));
+	attrs.path = want.key = w->key;
+	attrs.crc32c = want.crc32c = w->new.crc32c;
+	want.size = w->new.size_bytes;
+	r = store_put_wait(w->t->store, w->key, w->data, w->new.size_bytes, &attrs);
+	if (r == 0)
+		r = failpoint(PACK_PUT);
+	return r < 0 ? r : store_prove_wait(w->t->store, &want, &w->receipt);
+}
+
+/* ---- rows move ------------------------------------------------------------------------- */
+
+static bool url_names_object(const struct conf *conf)
+{
+	return !conf->url_template[0] || strstr(conf->url_template, "{object}");
+}
+
+static int move_file(struct rewriting *w, const struct live *l, struct tx *tx)
+{
+	struct file_row row;
+	int r = tx_file_get(tx, l->dir, l->name, &row);
+
+	if (r == -ENOENT || (r == 0 && (row.attempt != l->attempt || row.pack != w->old.id ||
+					row.pack_off != l->off)))
+		return 0;
+	if (r < 0)
+		return r;
+	row.pack = w->new.id;
+	row.pack_off = l->new_off;
+	r = tx_file_put(tx, &row);
+	if (r == 0 && row.told && url_names_object(w->t->conf)) {
+		r = rows_event(w->t, tx, &row, NULL, EVENT_ARCHIVED);
+		w->told = true;
+	}
+	return r < 0 ? r : 1;
+}
+
+static int move_trash(struct rewriting *w, const struct live *l, struct tx *tx)
+{
+	struct trash_row row;
+	int r = tx_trash_get(tx, l->trash, &row);
+
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	trash_row_fini(&row);
+	if (row.file.attempt != l->attempt || row.file.pack != w->old.id ||
+	    row.file.pack_off != l->off)
+		return 0;
+	r = tx_trash_locate(tx, l->trash, w->new.id, l->new_off);
+	return r < 0 ? r : 1;
+}
+
+static int move_run(struct tx *tx, void *arg)
+{
+	struct rewriting *w = arg;
+	int64_t grace_ns = w->t->conf->trash_grace * 1000000;
+	int64_t due = clock_real_ns() + (grace_ns > MOVED_GRACE_NS ? grace_ns : MOVED_GRACE_NS);
+	int r = 0;
+
+	w->new.files = w->new.live_bytes = 0;
+	for (struct live *l = w->first; l && r >= 0; l = l->next) {
+		r = l->dir ? move_file(w, l, tx) : move_trash(w, l, tx);
+		if (r > 0) {
+			w->new.files++;
+			w->new.live_bytes += (int64_t)l->size;
+		}
+	}
+	w->new.due_ns = w->new.files ? 0 : due;
+	if (r >= 0)
+		r = tx_pack_put(tx, &w->new);
+	if (r == 0 && w->new.files)
+		r = tx_pack_lose(tx, w->old.id, w->new.files, w->new.live_bytes, due);
+	return r < 0 ? r : tx_intent_delete(tx, w->intent);
+}
+
+static void rewriting_fini(struct rewriting *w)
+{
+	struct live *next;
+
+	for (struct live *l = w->first; l; l = next) {
+		next = l->next;
+		free((char *)l->line.path);
+		free(l->name);
+		free(l);
+	}
+	receipt_free(w->receipt);
+	free(w->bytes);
+	free(w->data);
+	free(w->key);
+}
+
+/* 1: rewritten; 0: not now; or an error. */
+static int rewrite(struct tier *t, const struct pack_row *old)
+{
+	struct rewriting w = { .t = t, .old = *old };
+	int r;
+
+	w.last = &w.first;
+	if (!journal_has(t, old->txn))
+		return 0;
+	r = read_old(&w);
+	if (r == 0 && !w.first)
+		r = -EBADMSG; /* the catalogue counts files that no line leads to */
+	if (r == 0)
+		r = fill_new(&w);
+	if (r == 0)
+		r = write_new(&w);
+	if (r == 0)
+		r = catalogue_write(t->cat, SYNC_FULL, move_run, &w);
+	if (r == 0)
+		r = failpoint(PACK_MOVED);
+	if (w.told)
+		notify_kick(t);
+	rewriting_fini(&w);
+	return r < 0 ? r : 1;
+}
+
+static int64_t rewrite_poor(struct tier *t)
+{
+	static _Atomic long long warned_ms;
+	struct pack_row row;
+	uint64_t after = 0;
+	int64_t done = 0;
+	int n, r = 0;
+
+	while ((n = cat_packs_poor(t->cat, after, &row, 1)) == 1) {
+		after = row.id;
+		r = rewrite(t, &row);
+		if (r == -EBADMSG && log_ratelimit(&warned_ms, 600000))
+			log_warning("pack %" PRIu64 " cannot be rewritten: it stays as it is",
+				    row.id);
+		if (r < 0 && r != -EBADMSG)
+			break;
+		done += r > 0;
+	}
+	return n < 0 ? n : r < 0 && r != -EBADMSG ? r : done;
+}
+
+int64_t packs_tidy(struct tier *t)
+{
+	int64_t dropped = drop_dead(t), done;
+
+	if (dropped < 0)
+		return dropped;
+	done = rewrite_poor(t);
+	return done < 0 ? done : dropped + done;
+}
