@@ -63,23 +63,23 @@ static int check_room(struct restoring *res, bool empty)
 
 /* ---- bytes ------------------------------------------------------------------ */
 
-/* One object, at off in the file. */
-static int fetch_object(struct restoring *res, unsigned n, uint64_t off, uint64_t size, void *buf,
-			uint32_t *crc)
+/* One object, or its place in a pack, at off in the file. */
+static int fetch_object(struct restoring *res, const struct file_row *row, unsigned n, uint64_t off,
+			uint64_t size, void *buf, uint32_t *crc)
 {
 	AUTO_FREE char *key = NULL;
 	int r;
 
-	r = object_key(res->t, res->row, n, &key);
+	r = object_key(res->t, row, n, &key);
 	if (r < 0)
 		return r;
 	for (uint64_t done = 0; done < size;) {
 		size_t len = size - done < RANGE_BYTES ? (size_t)(size - done) : RANGE_BYTES;
-		int64_t got = store_get_wait(res->t->store, key, done, buf, len);
+		int64_t got = store_get_wait(res->t->store, key, row->pack_off + done, buf, len);
 		ssize_t put;
 
 		if (got < 0)
-			return got == -ENOENT ? -EIO : (int)got;
+			return (int)got;
 		if ((uint64_t)got != len)
 			return -EIO;
 		*crc = crc32c(*crc, buf, len);
@@ -91,10 +91,10 @@ static int fetch_object(struct restoring *res, unsigned n, uint64_t off, uint64_
 	return 0;
 }
 
-static int fetch_all(struct restoring *res, void *buf, uint32_t *crc)
+static int fetch_all(struct restoring *res, const struct file_row *row, void *buf, uint32_t *crc)
 {
-	uint64_t size = res->row->attr.size;
-	unsigned n = object_count(res->row);
+	uint64_t size = row->attr.size;
+	unsigned n = object_count(row);
 	int r = 0;
 
 	*crc = 0;
@@ -103,7 +103,7 @@ static int fetch_all(struct restoring *res, void *buf, uint32_t *crc)
 		uint64_t len = n == 1 || size - off < OBJECT_PART_BYTES ? size - off
 									: OBJECT_PART_BYTES;
 
-		r = fetch_object(res, i, off, len, buf, crc);
+		r = fetch_object(res, row, i, off, len, buf, crc);
 	}
 	return r;
 }
@@ -112,6 +112,7 @@ static int fill(struct restoring *res)
 {
 	uint64_t size = res->row->attr.size;
 	AUTO_FREE void *buf = NULL;
+	struct file_row now;
 	uint32_t crc;
 	int r;
 
@@ -123,7 +124,11 @@ static int fill(struct restoring *res)
 	buf = malloc(size < RANGE_BYTES ? (size_t)size : RANGE_BYTES);
 	if (!buf)
 		return -ENOMEM;
-	r = fetch_all(res, buf, &crc);
+	r = fetch_all(res, res->row, buf, &crc);
+	if (r == -ENOENT && res->row->object == ROW_OBJECT_PACK &&
+	    cat_file_get(res->t->cat, res->row->dir, res->row->name, &now) == 0 &&
+	    now.attempt == res->row->attempt && now.pack != res->row->pack)
+		r = fetch_all(res, &now, buf, &crc); /* its pack was rewritten meanwhile */
 	if (r == -ENOSPC || r == -ENOMEM)
 		return r;
 	if (r < 0) {

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: MIT
+"""Packs: small files archived together, read one by one, dropped and rewritten as they leave."""
+
+import json
+import os
+import sqlite3
+
+import pytest
+
+from pylib import proc
+
+FAST = {"archive_after": "1h", "trash_grace": "0s", "pack_wait": "0s"}
+DIR = "cam/2017/12/15/15"
+
+
+def fill(m, n=60, folder=DIR, size=1500):
+    data = {f"{folder}/f{i:03}.json": bytes([i % 251]) * (size + i) for i in range(n)}
+    for path, content in data.items():
+        m.write(path, content)
+    return data
+
+
+def packs(m):
+    """Path below the store of each pack."""
+    found = []
+    for base, _, names in os.walk(os.path.join(m.store, ".ebb/pack")):
+        found += [os.path.join(base, name) for name in names]
+    return sorted(found)
+
+
+def rows(m, sql):
+    with sqlite3.connect(f"file:{m.meta}?mode=ro", uri=True) as db:
+        return db.execute(sql).fetchall()
+
+
+def index_of(pack, data_bytes):
+    with open(pack, "rb") as f:
+        whole = f.read()
+    return [json.loads(line) for line in whole[data_bytes:].splitlines()], whole
+
+
+def check_all(m, data):
+    for path, content in data.items():
+        assert m.read(path) == content, path
+
+
+def archived(mount, n=60, release=True, **options):
+    m = mount(options={**FAST, **options})
+    data = fill(m, n)
+    m.archive()
+    if release:
+        m.release()
+    return m, data
+
+
+def test_small_files_share_an_object(mount):
+    m, data = archived(mount)
+    big = f"{DIR}/big_0.jpg"
+    m.write(big, os.urandom(100000))
+    m.archive()
+    (pack,) = packs(m)
+    assert sorted(os.listdir(m.full(DIR))) == sorted(map(os.path.basename, [big, *data]))
+    assert not any(os.path.exists(os.path.join(m.store, path)) for path in data)
+    assert os.path.exists(os.path.join(m.store, big))
+    ((size,),) = rows(m, "SELECT data FROM pack")
+    lines, whole = index_of(pack, size)
+    assert {line["path"] for line in lines} == set(data)
+    for line in lines:
+        at = line["offset"]
+        assert whole[at:at + line["size"]] == data[line["path"]]
+    check_all(m, data)
+
+
+def test_each_has_its_url_and_checksum(mount):
+    m, data = archived(mount, 5)
+    urls = set()
+    for path, content in data.items():
+        info = m.info(path)
+        assert info["state"] == "released" and info["size"] == len(content)
+        urls.add(info["url"])
+        ((state, found, url),) = m.locate(os.path.basename(path))
+        assert (state, found, url) == ("released", path, info["url"])
+    assert len(urls) == len(data)
+    assert m.ctl("verify").returncode == 0
+
+
+def test_one_alone_has_an_object_of_its_own(mount):
+    m, data = archived(mount, 1)
+    assert packs(m) == []
+    assert os.path.exists(os.path.join(m.store, f"{DIR}/f000.json"))
+    check_all(m, data)
+
+
+def test_pack_below_0_makes_none(mount):
+    m, data = archived(mount, 10, pack_below="0")
+    assert packs(m) == []
+    check_all(m, data)
+
+
+def test_pack_size_bounds_a_pack(mount):
+    m, data = archived(mount, 200, pack_size="64K")
+    sizes = [size for (size,) in rows(m, "SELECT data FROM pack")]
+    assert len(sizes) >= 4 and max(sizes) <= 65536
+    assert sum(sizes) == sum(map(len, data.values()))
+    check_all(m, data)
+
+
+def test_odd_names_and_empty_files(mount):
+    m = mount(options=FAST)
+    names = ["new\nline", "quote\"'", "back\\slash", os.fsdecode(b"bad\xff\xfe"), "ü", "x" * 255, ""]
+    data = {f"d/{name}" if name else "d/empty": name.encode(errors="surrogateescape") for name in names}
+    data["d/empty2"] = b""
+    for path, content in data.items():
+        m.write(path, content)
+    m.archive()
+    m.release()
+    assert len(packs(m)) == 1
+    check_all(m, data)
+    m.restart(kill=True)
+    check_all(m, data)
+
+
+def test_written_and_restored_from_a_pack(mount):
+    m, data = archived(mount, 20)
+    paths = sorted(data)
+    with open(m.full(paths[0]), "ab") as f:
+        f.write(b"more")
+    data[paths[0]] += b"more"
+    m.restore(paths[1])
+    os.truncate(m.full(paths[2]), 10)
+    data[paths[2]] = data[paths[2]][:10]
+    os.rename(m.full(paths[3]), m.full("moved"))
+    data["moved"] = data.pop(paths[3])
+    check_all(m, data)
+    m.drain()
+    check_all(m, data)
+    m.restart(kill=True)
+    check_all(m, data)
+
+
+def counts(m):
+    return {i: (files, live) for i, files, live in rows(m, "SELECT id,files,live FROM pack")}
+
+
+def test_an_empty_pack_is_dropped(mount):
+    m, data = archived(mount, 10)
+    assert len(packs(m)) == 1
+    for path in data:
+        os.unlink(m.full(path))
+    proc.wait_until(lambda: packs(m) == [], 60, "the pack dropped")
+    proc.wait_until(lambda: counts(m) == {}, 30, "its row gone")
+
+
+def test_half_empty_pack_is_rewritten_while_it_is_read(mount):
+    m, data = archived(mount, 40)
+    (old,) = packs(m)
+    ((size,),) = rows(m, "SELECT size FROM pack")
+    paths = sorted(data)
+    os.rename(m.full(paths[0]), m.full("elsewhere"))
+    data["elsewhere"] = data.pop(paths[0])
+    reader = os.open(m.full(paths[1]), os.O_RDONLY)
+    for path in paths[8:]:
+        os.unlink(m.full(path))
+        del data[path]
+    proc.wait_until(lambda: any(p != old for p in packs(m)), 60, "the pack rewritten")
+    check_all(m, data)
+    # Whoever had it open reads on: what he reads is in the old one.
+    assert os.path.exists(old)
+    assert os.pread(reader, 10000, 0) == data[paths[1]]
+    os.close(reader)
+    proc.wait_until(lambda: old not in packs(m), 60, "the old pack dropped")
+    (new,) = packs(m)
+    assert os.path.getsize(new) < size / 2
+    assert list(counts(m).values()) == [(8, sum(map(len, data.values())))]
+    check_all(m, data)
+    assert m.ctl("verify").returncode == 0
+    m.restart(kill=True)
+    check_all(m, data)
+
+
+def test_trash_counts_as_alive_and_comes_back(mount):
+    m, data = archived(mount, 10, trash_grace="1h")
+    paths = sorted(data)
+    for path in paths:
+        os.unlink(m.full(path))
+    assert [n for n, _ in counts(m).values()] == [10]
+    assert len(packs(m)) == 1
+    for path in paths[:5]:
+        m.ctl("trash", "restore", m.full(path), check=True)
+    check_all(m, {path: data[path] for path in paths[:5]})
+    assert [n for n, _ in counts(m).values()] == [10]
+
+
+@pytest.mark.parametrize("point", ["archive.put", "archive.put-all", "archive.verify",
+                                   "archive.commit"])
+def test_killed_while_archiving(mount, point):
+    m = mount(start=False, options=FAST)
+    m.failpoints = f"{point}=kill"
+    m.start()
+    data = fill(m, 30)
+    m.ctl("archive", "--all")
+    assert m.wait_exit() == -9
+    m.failpoints = ""
+    m.start()
+    check_all(m, data)
+    m.archive()
+    m.release()
+    check_all(m, data)
+    # What the killed one left in the store goes.
+    proc.wait_until(lambda: len(packs(m)) == 1, 60, "no pack but the one that is used")
+    check_all(m, data)
+
+
+@pytest.mark.parametrize("point", ["pack.intent", "pack.put", "pack.moved", "pack.drop"])
+def test_killed_while_rewriting(mount, point):
+    m = mount(start=False, options=FAST)
+    m.failpoints = f"{point}=kill"
+    m.start()
+    data = fill(m, 30)
+    m.archive()
+    m.release()
+    for path in sorted(data)[5:]:
+        os.unlink(m.full(path))
+        del data[path]
+    assert m.wait_exit(deadline=90) == -9
+    m.failpoints = ""
+    m.start()
+    check_all(m, data)
+    proc.wait_until(lambda: [n for n, _ in counts(m).values()] == [5] and len(packs(m)) == 1, 90,
+                    "one pack with what is alive")
+    check_all(m, data)
+    assert m.ctl("verify").returncode == 0
+
+
+def test_rebuild_knows_packs(mount):
+    m, data = archived(mount, 30)
+    m.drain()
+    m.stop()
+    os.rename(m.meta, m.meta + ".lost")
+    for suffix in ("-wal", "-shm"):
+        if os.path.exists(m.meta + suffix):
+            os.unlink(m.meta + suffix)
+    proc.run(m.program("ebbctl"), "rebuild", "-o", f"meta={m.meta},store={m.store_url}")
+    m.start(new_cache="yes")
+    check_all(m, data)
+    assert m.ctl("verify").returncode == 0
