@@ -299,7 +299,7 @@ static int find_packed(struct db *db, enum sql_id how, const char *name, uint64_
 	query_bind_str(&q, name);
 	query_bind_int(&q, (int64_t)pack);
 	query_bind_int(&q, max);
-	return load_files(&q, rows, max);
+	return query_rows(&q, rows, sizeof(*rows), max, load_file, NULL);
 }
 
 int cat_pack_files(struct catalogue *c, uint64_t pack, const char *name, struct file_row *rows,

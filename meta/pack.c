@@ -10,7 +10,7 @@
 
 #include "meta/catalogue_int.h"
 
-static int load_pack(struct query *q, struct pack_row *ret)
+static int load_pack(struct query *q, void *ret)
 {
 	struct pack_row row = {
 		.id = (uint64_t)query_int_within(q, 1, INT64_MAX),
@@ -25,7 +25,7 @@ static int load_pack(struct query *q, struct pack_row *ret)
 	int r = query_status(q);
 
 	if (r == 0)
-		*ret = row;
+		*(struct pack_row *)ret = row;
 	return r;
 }
 
@@ -100,20 +100,6 @@ int cat_pack_get(struct catalogue *c, uint64_t id, struct pack_row *ret)
 	return r < 0 ? r : get(db, id, ret);
 }
 
-static int load_packs(struct query *q, struct pack_row *rows, int max)
-{
-	int r, n = 0;
-
-	while (n < max && (r = query_next(q)) != 0) {
-		if (r > 0)
-			r = load_pack(q, &rows[n]);
-		if (r < 0)
-			return r;
-		n++;
-	}
-	return n;
-}
-
 int cat_packs_due(struct catalogue *c, uint64_t after, int64_t now_ns, struct pack_row *rows,
 		  int max)
 {
@@ -127,7 +113,7 @@ int cat_packs_due(struct catalogue *c, uint64_t after, int64_t now_ns, struct pa
 	query_bind_int(&q, (int64_t)after);
 	query_bind_int(&q, now_ns);
 	query_bind_int(&q, max);
-	return load_packs(&q, rows, max);
+	return query_rows(&q, rows, sizeof(*rows), max, load_pack, NULL);
 }
 
 int cat_packs_poor(struct catalogue *c, uint64_t after, struct pack_row *rows, int max)
@@ -141,5 +127,5 @@ int cat_packs_poor(struct catalogue *c, uint64_t after, struct pack_row *rows, i
 	query_init(&q, db, SQL_PACK_POOR);
 	query_bind_int(&q, (int64_t)after);
 	query_bind_int(&q, max);
-	return load_packs(&q, rows, max);
+	return query_rows(&q, rows, sizeof(*rows), max, load_pack, NULL);
 }

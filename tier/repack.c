@@ -21,6 +21,7 @@
 #include "lib/clock.h"
 #include "lib/crc.h"
 #include "lib/failpoint.h"
+#include "lib/path.h"
 #include "tier/pack.h"
 #include "tier/tier_int.h"
 
@@ -139,10 +140,9 @@ static int find_rows(const struct pack_line *line, void *arg)
 {
 	struct rewriting *w = arg;
 	struct file_row rows[SAME_MAX];
-	const char *slash = strrchr(line->path, '/');
 	int n, r = 0;
 
-	n = cat_pack_files(w->t->cat, w->old.id, slash ? slash + 1 : line->path, rows, SAME_MAX);
+	n = cat_pack_files(w->t->cat, w->old.id, path_name(line->path), rows, SAME_MAX);
 	for (int i = 0; i < n && r == 0; i++)
 		if (is_there(w, &rows[i], line))
 			r = add_live(w, line, &rows[i], 0);
@@ -158,10 +158,8 @@ static int match_trash(const struct pack_line *line, void *arg)
 {
 	const struct trash_match *m = arg;
 	const char *object = m->row->file.objname[0] ? m->row->file.objname : m->row->file.name;
-	const char *slash = strrchr(line->path, '/');
 
-	if (!is_there(m->w, &m->row->file, line) ||
-	    strcmp(slash ? slash + 1 : line->path, object) != 0)
+	if (!is_there(m->w, &m->row->file, line) || strcmp(path_name(line->path), object) != 0)
 		return 0;
 	return add_live(m->w, line, &m->row->file, m->row->id);
 }
