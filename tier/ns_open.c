@@ -137,6 +137,7 @@ static int open_released(struct tier *t, struct node *node, bool wait, struct re
 		if (r != -ENOSPC)
 			return r;
 	}
+	ahead_opened(t, &look.row);
 	return remote_open(t, &look.row, ret);
 }
 

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "lib/window.h"
+#include "tier/blobs.h"
 #include "tier/tier_int.h"
 
 #define COMMIT_THREADS 32
@@ -165,6 +166,8 @@ static int make_parts(struct tier *t)
 	if ((r = pool_new("commit", COMMIT_THREADS, &t->pool_commit)) < 0 ||
 	    (r = pool_new("store", STORE_THREADS, &t->pool_store)) < 0 ||
 	    (r = window_new((unsigned)c->store_window, c->store_window_bytes, &t->window)) < 0 ||
+	    (r = blobs_new(t->store, c->read_cache, &t->blobs)) < 0 ||
+	    (r = ahead_new(t, &t->ahead)) < 0 ||
 	    (r = remotes_new(&t->remotes)) < 0 || (r = listings_new(&t->listings)) < 0 ||
 	    (r = intents_new(t, &t->intents)) < 0 || (r = journal_new(t, &t->journal)) < 0 ||
 	    (r = notify_new(t, &t->notify)) < 0 || (r = drop_new(t, &t->drop)) < 0 ||
@@ -259,6 +262,8 @@ void tier_close(struct tier *t)
 	catalogue_close(t->cat);
 	listings_free(t->listings);
 	remotes_free(t->remotes);
+	ahead_free(t->ahead);
+	blobs_free(t->blobs);
 	cache_close(t->cache);
 	tree_free(t->tree);
 	free(t->mountpoint);

@@ -11,6 +11,7 @@
 #include "backend/sink.h"
 #include "backend/store.h"
 #include "lib/log.h"
+#include "tier/ahead.h"
 #include "tier/archive.h"
 #include "tier/checkpoint.h"
 #include "tier/drop.h"
@@ -29,6 +30,7 @@
 #include "tier/state.h"
 #include "tier/tier.h"
 
+struct blobs;	 /* blobs.h: objects in memory */
 struct remotes;	 /* read.c: open remotes by attempt */
 struct listings; /* list.c: open listings by directory */
 struct window;
@@ -45,6 +47,8 @@ struct tier {
 	struct pool *pool_commit;
 	struct pool *pool_store;
 	struct window *window; /* archiving: operations and bytes in flight */
+	struct blobs *blobs;
+	struct ahead *ahead;
 	struct remotes *remotes;
 	struct listings *listings;
 	struct intents *intents;

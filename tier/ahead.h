@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading ahead: who reads the files of a directory one after the other (cp -r, tar,
+ * rsync) finds the next ones in memory.
+ *
+ * A listing gives released names in the order of their rows, so "one after the other"
+ * is that order.  The second file in a row starts it; then whole packs, and objects of
+ * up to AHEAD_FILE_BYTES, come before they are asked for (tier/blobs.h keeps them).
+ */
+#ifndef EBB_TIER_AHEAD_H
+#define EBB_TIER_AHEAD_H
+
+#include "tier/tier.h"
+
+#define AHEAD_FILE_BYTES (1u << 20)
+
+struct ahead;
+
+int ahead_new(struct tier *t, struct ahead **ret); /* 0, -ENOMEM */
+void ahead_free(struct ahead *a);		   /* after the pools; NULL is fine */
+
+/* A released file is opened for reading.  Never blocks: the work is a pool's. */
+void ahead_opened(struct tier *t, const struct file_row *row);
+
+#endif
