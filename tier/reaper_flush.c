@@ -158,6 +158,8 @@ void look_flush_due(struct look *l)
 	if (last)
 		note_txn(l, last);
 	l->n_due = 0;
+	l->due_bytes = 0;
+	l->due_since_ms = 0;
 }
 
 /* ---- releasing ---------------------------------------------------------------- */

@@ -93,6 +93,10 @@ struct look {
 	bool enough;		  /* the low watermark is reached */
 	struct archive_file *due; /* owned, conf->archive_batch */
 	size_t n_due;
+	uint64_t due_bytes;
+	int64_t due_since_ms;	   /* how long the first of them has been due */
+	int64_t due_wait_ms;	   /* how long they may wait for company */
+	bool company;		   /* others will be due */
 	struct release_item *cold; /* owned, as many */
 	struct cold_info {
 		int64_t ctime_ns;

@@ -37,12 +37,22 @@ static int64_t age_of(struct look *l, const struct stat *st)
 	return l->now_ms - l->future.seen_ms;
 }
 
-static void collect_due(struct look *l, const char *name, const struct stat *st)
+static void collect_due(struct look *l, const char *name, const struct stat *st, int64_t since_ms,
+			int64_t archive_after_ms)
 {
 	struct archive_file *f = &l->due[l->n_due++];
+	int64_t wait_ms = l->r->t->conf->pack_wait;
 
 	strcpy(f->name, name);
 	f->id = cache_identity(st);
+	l->due_bytes += f->id.size;
+	if (since_ms > l->due_since_ms)
+		l->due_since_ms = since_ms;
+	/* an age of seconds is not stretched to minutes */
+	if (archive_after_ms < wait_ms)
+		wait_ms = archive_after_ms;
+	if (l->n_due == 1 || wait_ms < l->due_wait_ms)
+		l->due_wait_ms = wait_ms;
 	if (l->n_due == l->r->t->conf->archive_batch)
 		look_flush_due(l);
 }
@@ -79,7 +89,7 @@ static bool look_local(struct look *l, const char *name, const struct stat *st,
 		wait_ms = l->what & LOOK_DRY ? 0 : local_settles_ms(l->r->t, st);
 	if (wait_ms <= 0 && !temporary && says->archive && (l->what & LOOK_ARCHIVE) &&
 	    !(l->what & LOOK_DRY)) {
-		collect_due(l, name, st);
+		collect_due(l, name, st, -wait_ms, says->archive_after_ms);
 		return false;
 	}
 	if (has_xattrs(l, name)) {
@@ -103,6 +113,7 @@ static bool look_local(struct look *l, const char *name, const struct stat *st,
 	} else if (wait_ms > 0) {
 		look_count_local(l, (uint64_t)st->st_size, c, true);
 		look_sooner(&l->next_archive_ms, l->now_ms + wait_ms);
+		l->company = true;
 		if (any_age && wait_ms > l->young_ms)
 			l->young_ms = wait_ms;
 		look_tell_later(l, name, LOOK_BEING_WRITTEN, TOLD_SKIPPED);
@@ -292,6 +303,24 @@ static void look_empty(struct look *l)
 			    l->now_ms + l->r->t->conf->release_after + LOOK_AGAIN_MS);
 }
 
+/*
+ * What is left over when the directory is through is less than a batch.  While more is
+ * coming it waits for it: packs fill, and a directory into which a file comes each second
+ * is not read each second.
+ */
+static void wait_for_company(struct look *l)
+{
+	const struct conf *conf = l->r->t->conf;
+
+	if (!l->company || l->n_due == 0 || (l->what & LOOK_ANY_ARCHIVE_AGE) ||
+	    l->due_bytes >= conf->pack_size || l->due_since_ms >= l->due_wait_ms)
+		return;
+	for (size_t i = 0; i < l->n_due; i++)
+		look_count_local(l, l->due[i].id.size, l->due[i].id.ctime_ns, true);
+	l->n_due = 0;
+	l->next_archive_ms = l->now_ms + l->due_wait_ms - l->due_since_ms;
+}
+
 int look_dir(struct look *l)
 {
 	int r;
@@ -299,6 +328,8 @@ int look_dir(struct look *l)
 	r = begin(l);
 	if (r == 0)
 		r = look_stream(l);
+	if (r == 0)
+		wait_for_company(l);
 	look_flush_due(l);
 	look_flush_cold(l);
 	if (r == 0 && l->n_entries == 0 && l->d) {

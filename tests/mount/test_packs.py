@@ -244,3 +244,16 @@ def test_rebuild_knows_packs(mount):
     m.start(new_cache="yes")
     check_all(m, data)
     assert m.ctl("verify").returncode == 0
+
+
+def test_files_wait_for_company(mount):
+    """Files that come one by one are archived together, not one by one."""
+    m = mount(options={**FAST, "archive_after": "2s", "pack_wait": "1h"})
+    data = {}
+    for i in range(40):
+        path = f"{DIR}/slow{i:02}.json"
+        m.write(path, data.setdefault(path, os.urandom(1000)))
+        proc.wait_until(lambda: os.stat(m.full(path)).st_size == 1000, 10, path, every=0.05)
+    proc.wait_until(lambda: set(m.states(*data).values()) == {"archived"}, 60, "all archived")
+    assert 1 <= len(packs(m)) <= 4
+    check_all(m, data)
