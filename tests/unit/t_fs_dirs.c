@@ -168,7 +168,8 @@ static void resumed(void **state)
 	for (uint64_t off = 1; off <= n; off += 7) {
 		a = opened(rig, d, 7, GIVEN_KEPT);
 		assert_int_equal(list(d, a, off, 3), n - off < 3 ? n - off : 3);
-		assert_int_equal(list(d, a, off + 2, 1), n - off > 2); /* there was no room for it */
+		assert_int_equal(list(d, a, off + 2, 1),
+				 n - off > 2); /* there was no room for it */
 		assert_int_equal(list(d, a, off, UINT64_MAX), n - off);
 		assert_int_equal(list(d, a, off, UINT64_MAX), n - off);
 		dirs_remove(d, a);
