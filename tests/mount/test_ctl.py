@@ -18,7 +18,7 @@ from pylib import proc
 STRANGE = ["new\nline", "tab\there", "quote\"'", "back\\slash", "sp ace", "percent%41", "x" * 255,
            os.fsdecode(b"bad\xff\xfeutf"), "ünïcode", "-dash", "*?["]
 COMMANDS = ["status", "state", "archive", "release", "restore", "drain", "locate", "verify",
-            "trash", "rebuild"]
+            "lost", "trash", "rebuild"]
 
 
 def ebbctl(*args, **more):
