@@ -40,7 +40,7 @@ def alone(m, *args, also=(), **more):
         }
         umount_others "$1"; shift; exec "$@"
     """
-    return proc.run("unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", keep,
+    return proc.run("unshare", "-m", "--propagation", "slave", "sh", "-c", script, "sh", keep,
                     os.path.join(proc.BUILD, "ebbctl"), *args, check=False, **more)
 
 
