@@ -30,6 +30,8 @@ struct dirs {
 	struct stat gone[DIRS_GONE];
 	uint64_t ngone; /* since the mount: the ring's next place */
 
+	struct givens *givens; /* owned */
+
 	_Atomic uint64_t listed[LISTED_SLOTS]; /* inode numbers */
 };
 
@@ -39,15 +41,21 @@ int dirs_new(struct dirs **ret)
 
 	if (!d)
 		return -ENOMEM;
+	if (givens_new(&d->givens) < 0) {
+		free(d);
+		return -ENOMEM;
+	}
 	lock_init(&d->lock, LOCK_RANK_LEAF, "dirs");
 	*ret = d;
 	return 0;
 }
 
-static void open_dir_free(struct open_dir *dir)
+static void open_dir_free(struct dirs *d, struct open_dir *dir)
 {
 	if (!dir)
 		return;
+	given_put(d->givens, dir->given);
+	dir_resumed_free(dir->resumed);
 	listing_close(dir->listing);
 	lock_fini(&dir->lock);
 	free(dir);
@@ -58,7 +66,8 @@ void dirs_free(struct dirs *d)
 	if (!d)
 		return;
 	for (uint32_t i = 0; i < d->nslots; i++)
-		open_dir_free(d->slots[i].dir);
+		open_dir_free(d, d->slots[i].dir);
+	givens_free(d->givens);
 	free(d->slots);
 	lock_fini(&d->lock);
 	free(d);
@@ -96,7 +105,19 @@ static int place(struct dirs *d, struct open_dir *dir, uint64_t *ret) REQUIRES(d
 	return 0;
 }
 
-int dirs_add(struct dirs *d, struct listing *listing, uint64_t *ret)
+static _Atomic uint64_t *listed_slot(struct dirs *d, uint64_t ino)
+{
+	return &d->listed[ino * 0x9e3779b97f4a7c15u >> 48];
+}
+
+/* Remembers that the directory is listed now.  Was it, and no file of it opened since? */
+static bool listed(struct dirs *d, uint64_t ino)
+{
+	return atomic_exchange_explicit(listed_slot(d, ino), ino, memory_order_relaxed) == ino;
+}
+
+int dirs_add(struct dirs *d, uint64_t ino, struct listing *listing, uint64_t *ret,
+	     enum given_use *ret_use)
 {
 	struct open_dir *dir = calloc(1, sizeof(*dir));
 	int r;
@@ -105,13 +126,15 @@ int dirs_add(struct dirs *d, struct listing *listing, uint64_t *ret)
 		return -ENOMEM;
 	lock_init(&dir->lock, LOCK_RANK_HANDLE, "directory handle");
 	dir->listing = listing;
+	dir->ino = ino;
+	*ret_use = givens_open(d->givens, ino, listed(d, ino), &dir->given);
+	dir->pages = *ret_use != GIVEN_NOT;
 	lock_take(&d->lock);
 	r = place(d, dir, ret);
 	lock_drop(&d->lock);
 	if (r < 0) {
-		dir->listing = NULL;
-		lock_fini(&dir->lock);
-		free(dir);
+		dir->listing = NULL; /* the caller's still */
+		open_dir_free(d, dir);
 	}
 	return r;
 }
@@ -153,18 +176,13 @@ int dirs_remove(struct dirs *d, uint64_t number)
 	lock_drop(&d->lock);
 	if (!dir)
 		return -EBADF;
-	open_dir_free(dir);
+	open_dir_free(d, dir);
 	return 0;
 }
 
-static _Atomic uint64_t *listed_slot(struct dirs *d, uint64_t ino)
+int dirs_next(struct dirs *d, struct open_dir *dir, uint64_t off, struct list_entry *ret)
 {
-	return &d->listed[ino * 0x9e3779b97f4a7c15u >> 48];
-}
-
-bool dirs_listed(struct dirs *d, uint64_t ino)
-{
-	return atomic_exchange_explicit(listed_slot(d, ino), ino, memory_order_relaxed) == ino;
+	return dir_next(d->givens, dir, off, ret);
 }
 
 void dirs_stale(struct dirs *d, uint64_t ino)

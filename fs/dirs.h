@@ -8,31 +8,48 @@
 
 #include <sys/stat.h>
 
+#include "fs/given.h"
 #include "lib/lock.h"
 #include "tier/list.h"
 
 struct dirs;
+struct resumed;
 
 struct open_dir {
-	struct lock lock;	 /* one reader at a time */
-	struct listing *listing; /* owned; protected by lock */
+	struct lock lock;	 /* one reader at a time; protects what follows */
+	struct listing *listing; /* owned */
+	uint64_t ino;		 /* constant */
+	bool pages;		 /* constant: the kernel keeps what it is given */
+	struct given *given;	 /* counted; what its pages hold, or NULL */
+	bool fills;		 /* it is this handle that fills them */
+	struct resumed *resumed; /* owned; NULL while offsets are the listing's own */
 };
 
 int dirs_new(struct dirs **ret); /* 0, -ENOMEM */
 void dirs_free(struct dirs *d);	 /* closes what is open */
 
-/* Takes listing over on success; *ret is the handle's number.  -ENOMEM. */
-int dirs_add(struct dirs *d, struct listing *listing, uint64_t *ret);
+/*
+ * Takes listing over on success; *ret is the handle's number, *ret_use how it may use the
+ * kernel's pages.  -ENOMEM.
+ */
+int dirs_add(struct dirs *d, uint64_t ino, struct listing *listing, uint64_t *ret,
+	     enum given_use *ret_use);
 /* NULL: no such handle.  Valid until dirs_remove of the number. */
 struct open_dir *dirs_get(struct dirs *d, uint64_t number);
 int dirs_remove(struct dirs *d, uint64_t number); /* 0, -EBADF */
 
 /*
- * Is the listing that the kernel may have kept as good as a new one?  It is not when a
- * file of the directory was opened since: a kept listing refreshes no attributes.
- * Remembers that the directory is listed now.
+ * The entry at an offset: dir_read.c.  Under the handle's lock; as listing_next(), but an
+ * offset that it has not reached, or long left, is no error.
  */
-bool dirs_listed(struct dirs *d, uint64_t ino);
+int dirs_next(struct dirs *d, struct open_dir *dir, uint64_t off, struct list_entry *ret);
+int dir_next(struct givens *g, struct open_dir *dir, uint64_t off, struct list_entry *ret);
+void dir_resumed_free(struct resumed *s); /* NULL is fine */
+
+/*
+ * A file of the directory was opened: the listing that the kernel may have kept is not as
+ * good as a new one, as it refreshes no attributes.
+ */
 void dirs_stale(struct dirs *d, uint64_t ino);
 
 /*

@@ -8,7 +8,8 @@
  * own look-up says why.
  *
  * The kernel keeps listings.  One is used again only while no file of the directory
- * was opened since: it would refresh no attributes.
+ * was opened since: it would refresh no attributes.  One handle at a time fills the
+ * kernel's pages, so that it is known what is in them (fs/given.h).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -26,6 +27,7 @@ void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct fs *fs = fs_of(req);
 	struct node *dir = op_node(req, ino);
 	struct listing *listing;
+	enum given_use use;
 	uint64_t number;
 	int r;
 
@@ -34,7 +36,7 @@ void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	r = node_is_dir(dir) ? listing_open(fs->tier, dir, &listing) : -ENOTDIR;
 	fs_put(fs, dir);
 	if (r == 0) {
-		r = dirs_add(fs->dirs, listing, &number);
+		r = dirs_add(fs->dirs, ino, listing, &number, &use);
 		if (r < 0)
 			listing_close(listing);
 	}
@@ -43,8 +45,8 @@ void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	}
 	fi->fh = number;
-	fi->cache_readdir = 1;
-	fi->keep_cache = dirs_listed(fs->dirs, ino);
+	fi->cache_readdir = use != GIVEN_NOT;
+	fi->keep_cache = use != GIVEN_FILLS;
 	if (fuse_reply_open(req, fi) != 0)
 		dirs_remove(fs->dirs, number);
 }
@@ -136,7 +138,7 @@ static int fill_page(struct page *p, struct open_dir *from, uint64_t off) REQUIR
 	int r;
 
 	while (!p->given || p->ngiven < p->size / ENTRY_PLUS_MIN) {
-		r = listing_next(from->listing, off, &entry);
+		r = dirs_next(p->fs->dirs, from, off, &entry);
 		if (r < 0)
 			return p->used ? 0 : r;
 		if (r == 0 || (p->given ? put_plus(p, &entry) : put_plain(p, &entry)) == 0)

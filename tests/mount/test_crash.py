@@ -63,7 +63,7 @@ def test_archive(mount, point):
 
 @pytest.mark.parametrize("point", ["release.check", "release.unlink", "release.dir"])
 def test_release(mount, point):
-    m = mount(options={**FAST, "release_after": "0s"})
+    m = mount(options=FAST)
     want = fill(m)
     m.archive()
     armed(m, point)

@@ -18,7 +18,7 @@ from pylib import proc
 STRANGE = ["new\nline", "tab\there", "quote\"'", "back\\slash", "sp ace", "percent%41", "x" * 255,
            os.fsdecode(b"bad\xff\xfeutf"), "ünïcode", "-dash", "*?["]
 COMMANDS = ["status", "state", "archive", "release", "restore", "drain", "locate", "verify",
-            "trash", "rebuild"]
+            "lost", "trash", "rebuild"]
 
 
 def ebbctl(*args, **more):
@@ -40,7 +40,7 @@ def alone(m, *args, also=(), **more):
         }
         umount_others "$1"; shift; exec "$@"
     """
-    return proc.run("unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", keep,
+    return proc.run("unshare", "-m", "--propagation", "slave", "sh", "-c", script, "sh", keep,
                     os.path.join(proc.BUILD, "ebbctl"), *args, check=False, **more)
 
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Listing directories through the kernel: each name once, right attributes, few requests."""
 
+import ctypes
 import os
 import shutil
+import struct
 import threading
 
 import pytest
@@ -191,3 +193,69 @@ def test_nested_walk(m, d):
     proc.run("tar", "-C", d, "-cf", copy, ".")
     assert int(proc.run("sh", "-c", f"tar tf {copy} | grep -vc '/$'").stdout) == len(want)
     os.unlink(copy)
+
+
+# --- the kernel's own pages of a listing -----------------------------------------
+
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def getdents(fd, size=2000):
+    """The next few names; [] at the end."""
+    buf = ctypes.create_string_buffer(size)
+    n = LIBC.syscall(217, fd, buf, size)        # getdents64 of x86-64
+    if n < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    names, at = [], 0
+    while at < n:
+        length, = struct.unpack_from("=H", buf.raw, at + 16)
+        names.append(os.fsdecode(buf.raw[at + 19:at + length].split(b"\0", 1)[0]))
+        at += length
+    return names
+
+
+def drop_pages(m, names):
+    with open("/proc/sys/vm/drop_caches", "w") as f:
+        f.write("1")
+
+
+def list_it_anew(m, names):
+    """Somebody else opens the directory after one of its files was opened."""
+    m.read(f"d/{names[5]}")
+    fd = os.open(m.full("d"), os.O_RDONLY)
+    getdents(fd)
+    os.close(fd)
+
+
+def archive_and_remove(m, names):
+    """The order of the names changes, and what was given is removed: as rm -r does it."""
+    m.archive(*[f"d/{name}" for name in names[100:700:3]])
+    drop_pages(m, names)
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the number of getdents64")
+@pytest.mark.parametrize("disturb", [drop_pages, list_it_anew, archive_and_remove])
+@pytest.mark.parametrize("remove", [False, True])
+def test_listing_goes_on_without_the_kernels_pages(mount, disturb, remove):
+    """A handle that was given names from the kernel's pages gets the others, each once."""
+    m = mount(options={"archive_after": "1h"})
+    names = [f"f{i:04}" for i in range(1000)]
+    for name in names:
+        m.write(f"d/{name}", b"x")
+    for _ in range(2):
+        assert len(os.listdir(m.full("d"))) == 1000     # the kernel has it all
+    fd = os.open(m.full("d"), os.O_RDONLY)
+    try:
+        given = []
+        for _ in range(4):
+            given += getdents(fd)
+        if remove:
+            for name in given[2:]:
+                os.unlink(m.full(f"d/{name}"))
+        disturb(m, sorted(set(names) - set(given if remove else [])))
+        while more := getdents(fd):
+            given += more
+    finally:
+        os.close(fd)
+    assert sorted(given) == sorted([".", "..", *names])

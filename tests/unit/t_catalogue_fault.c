@@ -197,7 +197,7 @@ static void on_small_disk(void *arg)
 	struct fixture *f = arg;
 	char name[400];
 
-	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0 ||
 	    mount("none", f->dir, "tmpfs", 0, "size=6m") < 0)
 		_exit(NOT_PERMITTED);
 	snprintf(name, sizeof(name), "%s/ballast", f->dir);
@@ -222,7 +222,7 @@ static void on_no_disk(void *arg)
 	struct fixture *f = arg;
 	char name[400];
 
-	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0 ||
 	    mount("none", f->dir, "tmpfs", 0, "size=1032k") < 0)
 		_exit(NOT_PERMITTED);
 	snprintf(name, sizeof(name), "%s/ballast", f->dir);

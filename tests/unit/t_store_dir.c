@@ -380,7 +380,7 @@ static int try_mounted(const char *type, const char *options, unsigned long flag
 	struct store *s;
 	int r;
 
-	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_SLAVE, NULL) < 0 ||
 	    mount("none", root, type, flags, options) < 0)
 		return 77;
 	r = open_store(root, &s, err);
