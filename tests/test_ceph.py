@@ -8,7 +8,8 @@ import pytest
 
 from pylib import proc, promises
 
-FAST = {"archive_after": "1s", "release_after": "1h", "trash_grace": "0s", "store_timeout": "5s"}
+FAST = {"archive_after": "1s", "release_after": "1h", "trash_grace": "0s", "store_timeout": "5s",
+        "pack_below": "0"}
 
 
 def captures(m, n=10):

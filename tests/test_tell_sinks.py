@@ -12,7 +12,7 @@ import pytest
 from pylib import proc
 from servers.faultsearch import FaultSearch
 
-FAST = {"archive_after": "1s", "release_after": "1h", "trash_grace": "0s"}
+FAST = {"archive_after": "1s", "release_after": "1h", "trash_grace": "0s", "pack_below": "0"}
 
 
 @pytest.fixture(params=["elasticsearch", "opensearch"])

@@ -173,7 +173,7 @@ def test_catalogue_that_is_none(used):
 
 
 def test_object_missing_short_wrong(mount):
-    m = mount(options=FAST)
+    m = mount(options={**FAST, "pack_below": "0"})
     for name in ("missing", "short", "wrong", "good"):
         m.write(f"cam/{name}", name.encode() * 1000)
     m.drain()

@@ -17,6 +17,7 @@ from pylib import proc
 
 STRANGE = ["new\nline", "tab\there", "quote\"'", "back\\slash", "sp ace", "percent%41", "x" * 255,
            os.fsdecode(b"bad\xff\xfeutf"), "ünïcode", "-dash", "*?["]
+OWN = {"pack_below": "0"}        # an object for each file
 COMMANDS = ["status", "state", "archive", "release", "restore", "drain", "locate", "verify",
             "lost", "trash", "rebuild"]
 
@@ -61,7 +62,7 @@ def fill(m, n=5, folder="cam/2017", size=3000):
 @pytest.fixture
 def m(mount):
     """Nothing happens by itself."""
-    return mount(options={"archive_after": "1d", "release_after": "30d"})
+    return mount(options={**OWN, "archive_after": "1d", "release_after": "30d"})
 
 
 # --- the command line -----------------------------------------------------------
@@ -440,7 +441,7 @@ def test_status(m):
 
 def test_status_store_down(mount):
     rules = os.path.join(proc.tempdir("rules"), "rules")
-    m = mount(store=f"fault:{rules}:mem:", options={"archive_after": "1d", "store_timeout": "1s"})
+    m = mount(store=f"fault:{rules}:mem:", options={**OWN, "archive_after": "1d", "store_timeout": "1s"})
     m.write("a", b"1")
     m.archive("a")
     with open(rules + "~", "w") as file:
@@ -459,7 +460,7 @@ def test_status_store_down(mount):
 
 
 def test_status_sink_down(mount):
-    m = mount(options={"archive_after": "1d", "release_after": "30d"},
+    m = mount(options={**OWN, "archive_after": "1d", "release_after": "30d"},
               es=f"http://127.0.0.1:{proc.free_port()}/captures")
     data = fill(m, 3)
     m.archive()
@@ -499,7 +500,7 @@ def test_verify(m):
 
 def slow_store(mount, seconds, op="verify"):
     rules = os.path.join(proc.tempdir("rules"), "rules")
-    m = mount(store=f"fault:{rules}:mem:", options={"archive_after": "1d", "release_after": "30d"})
+    m = mount(store=f"fault:{rules}:mem:", options={**OWN, "archive_after": "1d", "release_after": "30d"})
     data = fill(m, 48)
     m.archive()
     with open(rules + "~", "w") as file:
@@ -748,7 +749,7 @@ def test_rebuild(m):
 
 def test_rebuild_fences(mount):
     """The former owner, still at work, turns read-only and destroys nothing."""
-    m = mount(options={"archive_after": "1d", "release_after": "30d", "trash_grace": "0s"})
+    m = mount(options={**OWN, "archive_after": "1d", "release_after": "30d", "trash_grace": "0s"})
     fill(m, 5)
     m.archive()
     proc.wait_until(lambda: m.status()["journal"]["backlog_bytes"] == 0, 60)

@@ -49,7 +49,7 @@ def objects(m):
     for base, _, files in os.walk(m.store):
         for name in files:
             key = os.path.relpath(os.path.join(base, name), m.store)
-            if not key.startswith(".ebb/") or key.startswith(".ebb/o/"):
+            if not key.startswith(".ebb/") or key.startswith((".ebb/o/", ".ebb/pack/")):
                 found.add(key)
     return found
 
