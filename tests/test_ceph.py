@@ -43,6 +43,29 @@ def test_the_whole_job(mount, ceph, pool):
     promises.same(m, want, "at the end")
 
 
+def test_packs(mount, ceph, pool):
+    """Small files share an object; it is read by range, dropped with the last of them."""
+    m = mount(store=ceph.url(pool), options={**FAST, "pack_below": "64K"})
+    want = captures(m, 30)
+    m.drain()
+    packs = [key for key in ceph.ls(pool) if key.startswith(".ebb/pack/")]
+    assert len(packs) == 1 and not any(path in ceph.ls(pool) for path in want)
+    promises.same(m, want, "released")
+    m.ctl("verify", check=True)
+    m.restart(kill=True)
+    promises.same(m, want, "after kill -9")
+    for path in sorted(want)[5:]:
+        os.unlink(m.full(path))
+        del want[path]
+    proc.wait_until(lambda: packs[0] not in ceph.ls(pool), 90, "the pack rewritten and dropped")
+    promises.same(m, want, "rewritten")
+    m.ctl("verify", check=True)
+    for path in want:
+        os.unlink(m.full(path))
+    proc.wait_until(lambda: not any(key.startswith(".ebb/pack/") for key in ceph.ls(pool)), 90,
+                    "the last pack dropped")
+
+
 def test_ceph_down_at_mount_and_up_later(mount, ceph, pool):
     m = mount(store=ceph.url(pool), options=FAST)
     old = captures(m, 3)

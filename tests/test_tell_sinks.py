@@ -74,6 +74,23 @@ def test_documents_follow_their_files(mount, server):
     assert site.doc(paths[0])["synced_to_ceph"] is True
 
 
+def test_documents_of_packed_files(mount, elasticsearch):
+    """Each has a URL of its own; when a pack is rewritten they are told before it goes."""
+    site = Site(mount, elasticsearch, pack_below="64K")
+    m, paths = site.m, [f"cam/p/{i}_1.jpg" for i in range(12)]
+    for path in paths:
+        site.upload(path, path.encode() * 100)
+    m.drain()
+    site.check(*paths)
+    urls = {path: site.doc(path)["ftpurl"] for path in paths}
+    assert len(set(urls.values())) == len(paths) and all("/.ebb/pack/" in u for u in urls.values())
+    for path in paths[3:]:
+        os.unlink(m.full(path))
+    proc.wait_until(lambda: all(site.doc(p)["ftpurl"] not in (urls[p], None) for p in paths[:3]), 90,
+                    "documents name the new pack")
+    site.check(*paths)
+
+
 @pytest.mark.parametrize("point", ["sink.send", "sink.ack", "sink.done", "archive.commit",
                                    "journal.put"])
 def test_killed_while_telling(mount, elasticsearch, point):
