@@ -252,6 +252,34 @@ static void open_for_writing(void **state)
 	rig_check(rig);
 }
 
+static void assert_not_truncated(struct rig *rig, int want)
+{
+	struct ns_setattr set = { .set = NS_SET_SIZE, .fd = -1 };
+	struct node *node = node_of(rig, "d/a");
+	struct remote *remote;
+	struct stat st;
+	int fd;
+
+	assert_int_equal(ns_open(rig->t, node, O_RDWR | O_TRUNC, true, &fd, &remote), want);
+	assert_int_equal(ns_setattr(rig->t, node, &set, true, &st), want);
+	node_put(rig->t->tree, node);
+	assert_int_equal(rig_state(rig, "d/a"), STATE_RELEASED);
+	rig_assert_capture(rig, "d/a", 1);
+}
+
+static void truncation_that_fails(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_capture(rig, "d/a", 1);
+	released(rig, "d/a");
+	assert_int_equal(failpoint_init("commit.before=error:ENOSPC"), 0);
+	assert_not_truncated(rig, -ENOSPC);
+	assert_int_equal(failpoint_init(NULL), 0);
+	catalogue_set_readonly(rig->t->cat, "a test says so");
+	assert_not_truncated(rig, -EROFS);
+}
+
 /* ---- kills ---------------------------------------------------------------------------- */
 
 static void restore_to_kill(struct rig *rig)
@@ -306,6 +334,7 @@ int main(void)
 		TEST(no_room),
 		TEST(nothing_to_restore),
 		TEST(open_for_writing),
+		TEST(truncation_that_fails),
 		cmocka_unit_test(killed_anywhere),
 	};
 
