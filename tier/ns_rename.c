@@ -219,6 +219,7 @@ static bool needs_dir(const struct moving *m, const struct side *s)
 	return other->look.has_cache && (s == &m->b || (m->flags & RENAME_EXCHANGE));
 }
 
+/* -ESTALE: look again. */
 static int change_cache(struct moving *m)
 {
 	struct tier *t = m->t;
@@ -240,7 +241,12 @@ static int change_cache(struct moving *m)
 		cache_dir_put(t->cache, ad);
 	if (bd)
 		cache_dir_put(t->cache, bd);
-	return r;
+	if (r != -ENOENT)
+		return r;
+	/* A parent was released meanwhile: its descriptor may be kept still. */
+	cache_dir_forget(t->cache, m->a.parent);
+	cache_dir_forget(t->cache, m->b.parent);
+	return -ESTALE;
 }
 
 /* ---- the whole ------------------------------------------------------------ */
@@ -481,6 +487,8 @@ int ns_rename(struct tier *t, struct node *parent, const char *name, struct node
 			r = try_rename(&m, wait);
 			moving_fini(&m);
 		}
+		if (r == -ESTALE)
+			continue;
 		if (r != -EAGAIN)
 			return r;
 		r = rows_make_dirs(t, new_parent, &id);
