@@ -105,11 +105,24 @@ struct back {
 	const struct intent_place *from, *to;
 };
 
+static int dir_back(struct tx *tx, const struct back *b)
+{
+	struct dir_row row;
+	int r;
+
+	r = tx_dir_find(tx, intent_int(b->o, "to_id"), b->to->name, &row);
+	if (r == 0)
+		r = tx_dir_move(tx, row.id, intent_int(b->o, "from_id"), b->from->name);
+	return r == -ENOENT || r == -EEXIST ? 0 : r;
+}
+
 static int rows_back_run(struct tx *tx, void *arg)
 {
 	struct back *b = arg;
 	int r;
 
+	if (b->from->is_dir && !(intent_int(b->o, "flags") & RENAME_EXCHANGE))
+		return dir_back(tx, b);
 	if (!intent_int(b->o, "moved"))
 		return 0;
 	r = tx_file_move(tx, intent_int(b->o, "to_id"), b->to->name, intent_int(b->o, "from_id"),
@@ -160,10 +173,14 @@ static int recover_rename(struct tier *t, struct json_object *o)
 		r = rename_now(fd, &from, td, &to, (unsigned)intent_int(o, "flags"));
 		if (r == 0 && ((fd >= 0 && fsync(fd) < 0) || fsync(td) < 0))
 			r = -errno;
-		return r;
+		/* A directory that was to be replaced has names by now. */
+		if (r != -ENOTEMPTY && r != -EEXIST)
+			return r;
 	}
-	if (f == NOW_OTHER && (g == NOW_GONE || (from.there && gst.st_ino == from.id.ino)))
-		return 0; /* it was done, and the source's name was given anew */
+	/* It was done, and the source's name was given anew; or that directory is gone. */
+	if (f == NOW_OTHER &&
+	    (g == NOW_GONE || from.is_dir || (from.there && gst.st_ino == from.id.ino)))
+		return 0;
 	if (f == NOW_OTHER || (from.there && f == NOW_SAME)) {
 		struct back b = { .o = o, .from = &from, .to = &to };
 

@@ -77,6 +77,39 @@ static void archived_and_made_again(void **state)
 	rig_free(rig);
 }
 
+static void rename_dir_and_write(struct rig *rig)
+{
+	struct node *root = tree_root(rig->t->tree);
+
+	ns_rename(rig->t, root, "d", root, "e", 0, true);
+	rig_capture(rig, "e/new", 4);
+	kill(getpid(), SIGKILL);
+}
+
+/* It cannot be finished any more, and nobody is kept from starting by that. */
+static void over_a_directory_with_names(void **state)
+{
+	struct rig *rig = rig_new(RIG_DIR, "reserve=0");
+	char path[600];
+
+	(void)state;
+	rig_open(rig);
+	rig_capture(rig, "d/a", 1);
+	rig_capture(rig, "d/b", 2);
+	assert_int_equal(rig_archive(rig, "d/a"), 0);
+	released(rig, "d/b");
+	rig_path(rig, "e", path, sizeof(path));
+	assert_int_equal(mkdir(path, 0755), 0);
+	rig_killed(rig, "rename.commit=error:EIO", rename_dir_and_write);
+	assert_int_equal(rig_state(rig, "d/a"), STATE_ARCHIVED);
+	assert_int_equal(rig_state(rig, "d/b"), STATE_RELEASED);
+	rig_assert_capture(rig, "d/b", 2);
+	rig_assert_capture(rig, "e/new", 4);
+	assert_int_equal(rig_state(rig, "e/b"), STATE_NONE);
+	assert_int_equal(rig_intents(rig), 0);
+	rig_free(rig);
+}
+
 static void rmdir_to_kill(struct rig *rig)
 {
 	struct node *root = tree_root(rig->t->tree);
@@ -138,6 +171,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(released_over_local),
 		cmocka_unit_test(archived_and_made_again),
+		cmocka_unit_test(over_a_directory_with_names),
 		cmocka_unit_test(removed_directory),
 		cmocka_unit_test(directory_made_again),
 	};
