@@ -89,16 +89,18 @@ static int proved_row(struct item *it)
 static int compare_claimed(struct batch *b, struct item *it)
 {
 	struct identity id;
+	struct stat st;
 	int r;
 
 	r = local_named(b->t, it->node, b->dir, it->file->name);
 	if (r < 0)
 		return r;
-	if (fstatat(dirfd_fd(b->d), it->file->name, &it->st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (fstatat(dirfd_fd(b->d), it->file->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
-	id = cache_identity(&it->st);
+	id = cache_identity(&st);
 	if (!identity_equal(&id, &it->file->id) || node_nwrite(b->t->tree, it->node) > 0)
 		return -EAGAIN;
+	it->st = st; /* only now: from its size follows what objects were written */
 	return cache_quiet(it->fd);
 }
 

@@ -13,7 +13,7 @@ struct intent_place {
 	const char *name;
 	bool there; /* the cache had it */
 	bool is_dir;
-	struct identity id; /* valid if there; of a directory only ino counts */
+	struct identity id; /* valid if there; of a directory that is renamed only ino counts */
 };
 
 /* -EINVAL: not what was written. */

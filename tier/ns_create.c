@@ -136,12 +136,20 @@ static int make_again(struct tier *t, struct node *parent, struct node *dir, con
 
 	uint64_t mark = node_user_changes(parent);
 	struct timespec times[2] = { ns_to_ts(row.attr.atime_ns), ns_to_ts(row.attr.mtime_ns) };
+	struct ns_cred owner = { .uid = row.attr.uid, .gid = row.attr.gid };
+	struct making m = { .name = name, .mode = row.attr.mode };
 
 	cache_dir_forget(t->cache, dir);
-	if (mkdirat(dirfd_fd(d), name, 0700) < 0 ||
-	    fchownat(dirfd_fd(d), name, row.attr.uid, row.attr.gid, AT_SYMLINK_NOFOLLOW) < 0 ||
-	    fchmodat(dirfd_fd(d), name, row.attr.mode & 07777, 0) < 0 ||
-	    utimensat(dirfd_fd(d), name, times, AT_SYMLINK_NOFOLLOW) < 0)
+	/* Its owner's from the start: a kill must not leave one that nobody may enter. */
+	r = make_as(dirfd_fd(d), &m, make_dir, &owner);
+	if (r == -EDQUOT)
+		r = make_and_give(dirfd_fd(d), &m, make_dir, &owner);
+	if (r == 0)
+		r = failpoint(MKDIR_CACHE);
+	if (r == 0 &&
+	    (fchownat(dirfd_fd(d), name, row.attr.uid, row.attr.gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+	     fchmodat(dirfd_fd(d), name, row.attr.mode & 07777, 0) < 0 ||
+	     utimensat(dirfd_fd(d), name, times, AT_SYMLINK_NOFOLLOW) < 0))
 		r = -errno;
 	cache_dir_put(t->cache, d);
 	if (r < 0) {
@@ -156,7 +164,7 @@ static int make_again(struct tier *t, struct node *parent, struct node *dir, con
 							.ctime_ns = row.attr.ctime_ns,
 							.c_mtime_ns = ts_to_ns(st.st_mtim),
 							.c_ctime_ns = ts_to_ns(st.st_ctim) });
-	return failpoint(MKDIR_CACHE);
+	return 0;
 }
 
 int ns_materialize_dir(struct tier *t, struct node *dir, bool wait)

@@ -13,23 +13,37 @@
 #include "lib/failpoint.h"
 #include "tier/ns_int.h"
 
+static int link_between(struct tier *t, struct node *from, const char *from_name, int dfd,
+			const char *name, struct stat *ret)
+{
+	struct dirfd *a;
+	int r = cache_dir(t->cache, from, &a);
+
+	if (r < 0)
+		return r;
+	if (linkat(dirfd_fd(a), from_name, dfd, name, 0) < 0 ||
+	    fstatat(dfd, name, ret, AT_SYMLINK_NOFOLLOW) < 0)
+		r = -errno;
+	cache_dir_put(t->cache, a);
+	return r;
+}
+
 static int link_in_cache(struct tier *t, struct node *from, const char *from_name, struct node *to,
 			 const char *name, bool wait, struct stat *ret)
 {
-	struct dirfd *a, *b;
-	int r;
+	struct dirfd *b;
+	int r = -ENOENT;
 
-	r = ns_dir(t, to, wait, &b);
-	if (r != 0)
-		return r;
-	r = cache_dir(t->cache, from, &a);
-	if (r == 0) {
-		if (linkat(dirfd_fd(a), from_name, dirfd_fd(b), name, 0) < 0 ||
-		    fstatat(dirfd_fd(b), name, ret, AT_SYMLINK_NOFOLLOW) < 0)
-			r = -errno;
-		cache_dir_put(t->cache, a);
+	for (int tries = 0; tries < 8 && r == -ENOENT; tries++) {
+		/* The kept descriptor is of a directory that was released meanwhile. */
+		if (tries > 0)
+			cache_dir_forget(t->cache, to);
+		r = ns_dir(t, to, wait, &b);
+		if (r != 0)
+			return r;
+		r = link_between(t, from, from_name, dirfd_fd(b), name, ret);
+		cache_dir_put(t->cache, b);
 	}
-	cache_dir_put(t->cache, b);
 	return r;
 }
 

@@ -9,9 +9,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/cleanup.h"
 #include "lib/failpoint.h"
+#include "tier/local.h"
 #include "tier/ns_int.h"
 
 struct leave {
@@ -61,17 +65,48 @@ static int row_leaves(struct tier *t, struct node *parent, const char *name,
 	return r;
 }
 
+/*
+ * The empty file that was to take a released one's place goes again: the row could not
+ * leave, and whoever reads the name is to read what was archived.
+ */
+static void take_empty_back(struct tier *t, struct node *parent, const char *name,
+			    const struct file_row *row)
+{
+	AUTO_CLOSE int fd = -1;
+	struct file_row now;
+	struct dirfd *d;
+	struct stat st;
+
+	if (cat_file_get(t->cat, row->dir, row->name, &now) < 0 || now.attempt != row->attempt ||
+	    cache_dir(t->cache, parent, &d) < 0)
+		return;
+	fd = local_open(dirfd_fd(d), name, &st);
+	if (fd >= 0 && st.st_size == 0 && st.st_nlink == 1 && cache_quiet(fd) == 0) {
+		listing_note_release(t, parent, name);
+		if (unlinkat(dirfd_fd(d), name, 0) < 0)
+			log_error("cannot take back the truncation of '%s': %s", name,
+				  strerror(errno));
+	}
+	cache_dir_put(t->cache, d);
+}
+
 int ns_make_local(struct tier *t, struct node *node, struct node *parent, const char *name,
 		  const struct state_of *look, bool empty, enum trash_reason reason)
 {
+	bool released = look->state == STATE_RELEASED;
 	int r;
 
-	if (look->state == STATE_RELEASED) {
+	if (catalogue_is_readonly(t->cat))
+		return -EROFS;
+	if (released) {
 		r = restore_claimed(t, node, &look->row, empty, false);
 		if (r < 0)
 			return r;
 	}
-	return row_leaves(t, parent, name, look, reason);
+	r = row_leaves(t, parent, name, look, reason);
+	if (r < 0 && released && empty)
+		take_empty_back(t, parent, name, &look->row);
+	return r;
 }
 
 static int open_writing_claimed(struct tier *t, struct node *node, int flags, bool wait,

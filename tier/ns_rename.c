@@ -240,7 +240,12 @@ static int change_cache(struct moving *m)
 		cache_dir_put(t->cache, ad);
 	if (bd)
 		cache_dir_put(t->cache, bd);
-	return r;
+	if (r != -ENOENT)
+		return r;
+	/* A parent was released meanwhile, its descriptor may be kept: look again. */
+	cache_dir_forget(t->cache, m->a.parent);
+	cache_dir_forget(t->cache, m->b.parent);
+	return -ESTALE;
 }
 
 /* ---- the whole ------------------------------------------------------------ */
@@ -481,12 +486,13 @@ int ns_rename(struct tier *t, struct node *parent, const char *name, struct node
 			r = try_rename(&m, wait);
 			moving_fini(&m);
 		}
-		if (r != -EAGAIN)
+		if (r != -EAGAIN && r != -ESTALE)
 			return r;
-		r = rows_make_dirs(t, new_parent, &id);
+		if (r == -EAGAIN)
+			r = rows_make_dirs(t, new_parent, &id);
 		if (r == 0 && (flags & RENAME_EXCHANGE))
 			r = rows_make_dirs(t, parent, &id);
-		if (r < 0)
+		if (r < 0 && r != -ESTALE)
 			return r;
 	}
 	return -EBUSY;

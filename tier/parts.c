@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "backend/store.h"
+#include "lib/crc.h"
 #include "tier/volume.h"
 
 #define SEQ_BITS 48 /* more parts than are ever written: a thousand a second for 9,000 years */
@@ -85,6 +86,12 @@ int journal_gone_with(uint64_t seq, uint64_t ret[PARTS_GONE_MAX])
 	return n;
 }
 
+/* Nothing was written there: a part that has lost its bytes is no end, but a damaged part. */
+static bool is_end(const struct store_stat *stat)
+{
+	return stat->size == 0 && (!stat->has_written || stat->written_crc32c == crc32c(0, "", 0));
+}
+
 int checkpoint_parts(struct store *s, const struct uid128 *node, uint64_t seq, uint64_t *ret,
 		     bool *ended)
 {
@@ -98,7 +105,7 @@ int checkpoint_parts(struct store *s, const struct uid128 *node, uint64_t seq, u
 		r = store_stat_wait(s, key, &stat);
 		if (r < 0 && r != -ENOENT)
 			return r;
-		if (r < 0 || stat.size == 0)
+		if (r < 0 || is_end(&stat))
 			break;
 	}
 	*ended = r == 0;

@@ -4,10 +4,13 @@
  *
  *	removal	 the name has the identity the intent holds: remove it.  Anything else
  *		 there is another file, or this one written since: it stays, local, and
- *		 the old version is in the trash.
+ *		 the old version is in the trash.  A directory is compared in full, too:
+ *		 one that was made since may have the removed one's inode number.
  *	renaming the source has its identity, and the target is as it was: rename.
- *		 The target has the source's identity: it was done.  Else somebody
- *		 changed the uncovered cache: the rows go back where nothing is lost.
+ *		 The target is the source: it was done.  So it was, or does no harm, when
+ *		 the source is another file and the target is gone from the cache: the row
+ *		 is all that the target has.  Else somebody changed the uncovered cache:
+ *		 the rows go back where nothing is lost.
  *
  * Always true: nothing is removed whose identity is not the one that was about to
  * be removed; running it twice does no more than once.  Intents are taken in the
@@ -43,7 +46,8 @@ static bool is_same(const struct stat *st, const struct intent_place *p)
 }
 
 /* What the cache has at a place now, compared with what `want` was. */
-static int look_now(int dfd, const char *name, const struct intent_place *want, enum now *ret)
+static int look_now(int dfd, const char *name, const struct intent_place *want, enum now *ret,
+		    struct stat *ret_st)
 {
 	struct stat st;
 
@@ -58,6 +62,7 @@ static int look_now(int dfd, const char *name, const struct intent_place *want, 
 		return errno == ENOENT ? 0 : -errno;
 	}
 	*ret = want->there && is_same(&st, want) ? NOW_SAME : NOW_OTHER;
+	*ret_st = st;
 	return 0;
 }
 
@@ -65,6 +70,8 @@ static int recover_removal(struct tier *t, struct json_object *o)
 {
 	struct intent_place p;
 	AUTO_CLOSE int dfd = -1;
+	struct identity id;
+	struct stat st;
 	enum now now;
 	int r;
 
@@ -72,13 +79,15 @@ static int recover_removal(struct tier *t, struct json_object *o)
 	if (r < 0)
 		return r;
 	dfd = dir_of(t, &p);
-	r = look_now(dfd, p.name, &p, &now);
+	r = look_now(dfd, p.name, &p, &now, &st);
 	if (r < 0 || now == NOW_GONE)
 		return r;
-	if (now == NOW_OTHER) {
-		log_warning("'%s/%s' was being removed when ebbfs was killed and is another file "
-			    "now: it stays, the removed version is in the trash",
-			    p.dir_path, p.name);
+	id = cache_identity(&st);
+	if (now == NOW_OTHER || !identity_equal(&id, &p.id)) {
+		log_warning("'%s/%s' was being removed when ebbfs was killed and is another %s "
+			    "now: it stays%s",
+			    p.dir_path, p.name, p.is_dir ? "directory" : "file",
+			    p.is_dir ? "" : ", the removed version is in the trash");
 		return 0;
 	}
 	if (unlinkat(dfd, p.name, p.is_dir ? AT_REMOVEDIR : 0) < 0 && errno != ENOENT) {
@@ -96,11 +105,24 @@ struct back {
 	const struct intent_place *from, *to;
 };
 
+static int dir_back(struct tx *tx, const struct back *b)
+{
+	struct dir_row row;
+	int r;
+
+	r = tx_dir_find(tx, intent_int(b->o, "to_id"), b->to->name, &row);
+	if (r == 0)
+		r = tx_dir_move(tx, row.id, intent_int(b->o, "from_id"), b->from->name);
+	return r == -ENOENT || r == -EEXIST ? 0 : r;
+}
+
 static int rows_back_run(struct tx *tx, void *arg)
 {
 	struct back *b = arg;
 	int r;
 
+	if (b->from->is_dir && !(intent_int(b->o, "flags") & RENAME_EXCHANGE))
+		return dir_back(tx, b);
 	if (!intent_int(b->o, "moved"))
 		return 0;
 	r = tx_file_move(tx, intent_int(b->o, "to_id"), b->to->name, intent_int(b->o, "from_id"),
@@ -126,6 +148,7 @@ static int recover_rename(struct tier *t, struct json_object *o)
 	struct intent_place from, to;
 	AUTO_CLOSE int fd = -1;
 	AUTO_CLOSE int td = -1;
+	struct stat fst, gst;
 	enum now f, g;
 	int r;
 
@@ -138,9 +161,9 @@ static int recover_rename(struct tier *t, struct json_object *o)
 		return r;
 	fd = dir_of(t, &from);
 	td = dir_of(t, &to);
-	r = look_now(fd, from.name, &from, &f);
+	r = look_now(fd, from.name, &from, &f, &fst);
 	if (r == 0)
-		r = look_now(td, to.name, &to, &g);
+		r = look_now(td, to.name, &to, &g, &gst);
 	if (r < 0)
 		return r;
 
@@ -150,8 +173,14 @@ static int recover_rename(struct tier *t, struct json_object *o)
 		r = rename_now(fd, &from, td, &to, (unsigned)intent_int(o, "flags"));
 		if (r == 0 && ((fd >= 0 && fsync(fd) < 0) || fsync(td) < 0))
 			r = -errno;
-		return r;
+		/* A directory that was to be replaced has names by now. */
+		if (r != -ENOTEMPTY && r != -EEXIST)
+			return r;
 	}
+	/* It was done, and the source's name was given anew; or that directory is gone. */
+	if (f == NOW_OTHER &&
+	    (g == NOW_GONE || from.is_dir || (from.there && gst.st_ino == from.id.ino)))
+		return 0;
 	if (f == NOW_OTHER || (from.there && f == NOW_SAME)) {
 		struct back b = { .o = o, .from = &from, .to = &to };
 

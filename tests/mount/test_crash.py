@@ -63,7 +63,7 @@ def test_archive(mount, point):
 
 @pytest.mark.parametrize("point", ["release.check", "release.unlink", "release.dir"])
 def test_release(mount, point):
-    m = mount(options=FAST)
+    m = mount(options=FAST)     # drain releases at any age, and nothing does before it
     want = fill(m)
     m.archive()
     armed(m, point)

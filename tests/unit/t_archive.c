@@ -462,6 +462,39 @@ static void recovery_spares_the_living(void **state)
 	rig_check(rig);
 }
 
+static void *archive_large(void *arg)
+{
+	static const char *const names[] = { "large" };
+	struct moving *m = arg;
+
+	rig_archive_names(m->rig, "d", names, 1, m->result);
+	return NULL;
+}
+
+/* What was written follows from the size it had: all of it is known when it has another. */
+static void shrinks_while_archiving(void **state)
+{
+	struct rig *rig = *state;
+	struct moving m = { .rig = rig };
+	char path[600], go[300], spec[400];
+	pthread_t thread;
+
+	rig_capture(rig, "d/large", 1);
+	rig_path(rig, "d/large", path, sizeof(path));
+	assert_int_equal(truncate(path, (off_t)OBJECT_PART_BYTES + 4711), 0);
+	rig_settle(rig, "d/large");
+	snprintf(go, sizeof(go), "%s/go", rig->dir);
+	snprintf(spec, sizeof(spec), "archive.verify=wait:%s", go);
+	rig_failpoints(rig, spec);
+	assert_int_equal(pthread_create(&thread, NULL, archive_large, &m), 0);
+	rig_until(rig_objects(rig) == 2);
+	assert_int_equal(truncate(path, 10), 0);
+	touch_file(go);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(m.result[0], -EAGAIN);
+	rig_check(rig);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, rig_teardown)
 
 int main(void)
@@ -472,7 +505,7 @@ int main(void)
 		TEST(only_quiet_files),		  cmocka_unit_test(unknown_volume_waits),
 		TEST(changed_while_archiving),	  TEST(changed_unseen),
 		TEST(same_bytes_come_back),	  TEST(two_at_once),
-		TEST(recovery_spares_the_living),
+		TEST(recovery_spares_the_living), TEST(shrinks_while_archiving),
 	};
 
 	return rig_run(tests, sizeof(tests) / sizeof(tests[0]));

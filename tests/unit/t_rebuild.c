@@ -352,6 +352,27 @@ static void t_flipped(void **state)
 	assert_refused(w, -EBADMSG, key);
 }
 
+/* A part of which nothing is left has the length of an end, and is none. */
+static void t_emptied(void **state)
+{
+	struct world *w = *state;
+	struct uid128 node = node_of(w);
+	uint64_t seq = put_checkpoint(w, true);
+	struct store_attrs attrs = { .attempt = "t/1" };
+	char key[PARTS_KEY_SIZE];
+	void *data;
+	size_t len;
+
+	checkpoint_key(&node, seq, 1, key, sizeof(key));
+	assert_int_equal(store_get_all_wait(w->store, key, 1 << 20, &data, &len), 0);
+	attrs.crc32c = crc32c(0, data, len);
+	free(data);
+	assert_int_equal(store_drop_wait(w->store, key, NULL), 0);
+	assert_int_equal(store_put_wait(w->store, key, "", 0, &attrs), 0);
+	drop_before(w, 1, seq);
+	assert_refused(w, -EBADMSG, key);
+}
+
 /* ---- the former owner -------------------------------------------------------------------- */
 
 static void t_fenced(void **state)
@@ -488,10 +509,10 @@ int main(void)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(t_same),	  TEST(t_twice),       TEST(t_fenced),	   TEST(t_overtaken),
-		TEST(t_exists),	  TEST(t_missing),     TEST(t_damaged),	   TEST(t_stopped),
-		TEST(t_nodes),	  TEST(t_empty_store), TEST(t_checkpoint), TEST(t_checkpoint_lost),
-		TEST(t_end_lost), TEST(t_flipped),
+		TEST(t_same),	 TEST(t_twice),	      TEST(t_fenced),	  TEST(t_overtaken),
+		TEST(t_exists),	 TEST(t_missing),     TEST(t_damaged),	  TEST(t_stopped),
+		TEST(t_nodes),	 TEST(t_empty_store), TEST(t_checkpoint), TEST(t_checkpoint_lost),
+		TEST(t_emptied), TEST(t_end_lost),    TEST(t_flipped),
 	};
 
 	log_open("t_rebuild", false);

@@ -252,6 +252,72 @@ static void open_for_writing(void **state)
 	rig_check(rig);
 }
 
+static void assert_not_truncated(struct rig *rig, int want)
+{
+	struct ns_setattr set = { .set = NS_SET_SIZE, .fd = -1 };
+	struct node *node = node_of(rig, "d/a");
+	struct remote *remote;
+	struct stat st;
+	int fd;
+
+	assert_int_equal(ns_open(rig->t, node, O_RDWR | O_TRUNC, true, &fd, &remote), want);
+	assert_int_equal(ns_setattr(rig->t, node, &set, true, &st), want);
+	node_put(rig->t->tree, node);
+	assert_int_equal(rig_state(rig, "d/a"), STATE_RELEASED);
+	rig_assert_capture(rig, "d/a", 1);
+}
+
+static void truncation_that_fails(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_capture(rig, "d/a", 1);
+	released(rig, "d/a");
+	assert_int_equal(failpoint_init("commit.before=error:ENOSPC"), 0);
+	assert_not_truncated(rig, -ENOSPC);
+	assert_int_equal(failpoint_init(NULL), 0);
+	catalogue_set_readonly(rig->t->cat, "a test says so");
+	assert_not_truncated(rig, -EROFS);
+}
+
+/* A descriptor of the directory is kept that was removed just now. */
+static void into_a_directory_just_released(void **state)
+{
+	struct rig *rig = *state;
+	struct node *from, *to, *linked;
+	char path[600];
+	struct stat st;
+
+	rig_capture(rig, "cam/h/a", 1);
+	rig_capture(rig, "new/b", 2);
+	released(rig, "cam/h/a");
+	to = rig_dir(rig, "cam/h");
+	assert_int_equal(ns_materialize_dir(rig->t, to, true), 0);
+	rig_path(rig, "cam/h", path, sizeof(path));
+	assert_int_equal(rmdir(path), 0);
+	from = rig_dir(rig, "new");
+	assert_int_equal(ns_rename(rig->t, from, "b", to, "b", 0, true), 0);
+	rig_assert_capture(rig, "cam/h/b", 2);
+	assert_int_equal(ns_rename(rig->t, from, "b", to, "b", 0, true), -ENOENT);
+	/* and one with a row */
+	assert_int_equal(rig_archive(rig, "cam/h/b"), 0);
+	assert_int_equal(ns_rename(rig->t, to, "b", from, "b", 0, true), 0);
+	assert_int_equal(rmdir(path), 0);
+	assert_int_equal(ns_rename(rig->t, from, "b", to, "c", 0, true), 0);
+	assert_true(rig_look(rig, "cam/h/c").has_row);
+	rig_assert_capture(rig, "cam/h/c", 2);
+	/* a link, too */
+	rig_capture(rig, "new/l", 3);
+	assert_int_equal(ns_rename(rig->t, to, "c", from, "c", 0, true), 0);
+	assert_int_equal(rmdir(path), 0);
+	linked = node_of(rig, "new/l");
+	assert_int_equal(ns_link(rig->t, linked, to, "l", true, &st), 0);
+	node_put(rig->t->tree, linked);
+	rig_assert_capture(rig, "cam/h/l", 3);
+	node_put(rig->t->tree, from);
+	node_put(rig->t->tree, to);
+}
+
 /* ---- kills ---------------------------------------------------------------------------- */
 
 static void restore_to_kill(struct rig *rig)
@@ -270,9 +336,13 @@ static void killed_anywhere(void **state)
 		struct rig *rig = rig_new(RIG_DIR, "reserve=0");
 		struct state_of before, after;
 		struct node *dir;
+		char path[600];
 
 		rig_open(rig);
 		rig_capture(rig, "cam/h/a", 5);
+		rig_path(rig, "cam/h", path, sizeof(path));
+		assert_int_equal(chown(path, 12, 34), 0);
+		assert_int_equal(chmod(path, 0710), 0);
 		assert_int_equal(rig_archive(rig, "cam/h/a"), 0);
 		before = rig_look(rig, "cam/h/a");
 		dir = rig_dir(rig, "cam/h");
@@ -280,6 +350,10 @@ static void killed_anywhere(void **state)
 		assert_int_equal(release_dir(rig->t, dir), 0);
 		node_put(rig->t->tree, dir);
 		rig_killed(rig, points[i], restore_to_kill);
+		after = rig_look(rig, "cam/h");
+		assert_int_equal(after.shown.st_mode, S_IFDIR | 0710);
+		assert_int_equal(after.shown.st_uid, 12);
+		assert_int_equal(after.shown.st_gid, 34);
 		rig_assert_capture(rig, "cam/h/a", 5);
 		rig_check(rig);
 		assert_int_equal(restore(rig, "cam/h/a"), 0);
@@ -306,6 +380,8 @@ int main(void)
 		TEST(no_room),
 		TEST(nothing_to_restore),
 		TEST(open_for_writing),
+		TEST(truncation_that_fails),
+		TEST(into_a_directory_just_released),
 		cmocka_unit_test(killed_anywhere),
 	};
 
