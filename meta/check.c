@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Checking a catalogue: SQLite's own check of the file, and the kept counters
- * against counted ones.  Both read everything, minutes on a large catalogue, and
- * hold one read transaction meanwhile, so the WAL grows.
+ * against counted ones, those of each pack too.  All of it reads everything, minutes on
+ * a large catalogue, and holds one read transaction meanwhile, so the WAL grows.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -73,6 +73,25 @@ int check_db(struct db *db, char *err, size_t size)
 	return r;
 }
 
+/* Files of a pack that is unknown would be lost, and with too few the pack would be dropped. */
+static int check_packs(struct db *db, char *err, size_t size)
+{
+	AUTO_QUERY struct query q;
+	long long v[5];
+	int r;
+
+	query_init(&q, db, SQL_PACK_WRONG);
+	r = query_one(&q);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	for (int i = 0; i < 5; i++)
+		v[i] = query_int(&q);
+	snprintf(err, size,
+		 "pack %lld is said to have %lld files and %lld bytes, counted are %lld and %lld",
+		 v[0], v[1], v[3], v[2], v[4]);
+	return -EUCLEAN;
+}
+
 int catalogue_check(struct catalogue *c, char *err, size_t size)
 {
 	struct db *db;
@@ -83,6 +102,8 @@ int catalogue_check(struct catalogue *c, char *err, size_t size)
 		r = db_run(db, SQL_BEGIN_READ);
 	if (r == 0) {
 		r = check_db(db, err, size);
+		if (r == 0)
+			r = check_packs(db, err, size);
 		end = db_run(db, SQL_ROLLBACK);
 		r = r < 0 ? r : end;
 	}
