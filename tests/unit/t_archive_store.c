@@ -23,7 +23,12 @@
 
 static int setup(void **state)
 {
-	return rig_setup(state, "trash_grace=24h");
+	return rig_setup(state, "trash_grace=24h,pack_below=0");
+}
+
+static int setup_packed(void **state)
+{
+	return rig_setup(state, "trash_grace=24h,pack_below=64K");
 }
 
 /* ---- keys -------------------------------------------------------------------------- */
@@ -145,6 +150,50 @@ static void some_files_fail(void **state)
 	rig_check(rig);
 }
 
+/* The same of packs: whoever is in one shares its fate, and no other's. */
+static void some_packs_fail(void **state)
+{
+	static const char *const names[] = { "0", "1", "2", "3", "4", "5", "6", "7" };
+	static const char *const rules[] = {
+		"put error EIO nth 2 key .ebb/pack/*",	  "verify flip nth 2 key .ebb/pack/*",
+		"put lost now nth 2 key .ebb/pack/*",	  "put down now nth 2 key .ebb/pack/*",
+		"put error ENOSPC nth 2 key .ebb/pack/*", "put error EEXIST nth 2 key .ebb/pack/*",
+	};
+	struct rig *rig = *state;
+	char bytes[2000] = "", path[64];
+	int result[8];
+
+	rig->conf.pack_size = 2 * sizeof(bytes) + 100;
+	for (unsigned n = 0; n < sizeof(rules) / sizeof(rules[0]); n++) {
+		unsigned failed = 0;
+
+		for (unsigned i = 0; i < 8; i++) {
+			snprintf(bytes, sizeof(bytes), "%u %u", n, i);
+			snprintf(path, sizeof(path), "%u/%u", n, i);
+			rig_write(rig, path, bytes, sizeof(bytes));
+		}
+		rig_settle(rig, path);
+		snprintf(path, sizeof(path), "%u", n);
+		rig_faults(rig, rules[n]);
+		assert_int_equal(rig_archive_names(rig, path, names, 8, result), 0);
+		for (int i = 0; i < 8; i += 2) {
+			assert_int_equal(result[i], result[i + 1]);
+			assert_true(result[i] == 0 || result[i] == -EIO || result[i] == -ENOSPC ||
+				    result[i] == -ETIMEDOUT);
+			failed += result[i] < 0;
+		}
+		/* one that is full or does not answer takes no more */
+		assert_true(n < 2 || n == 5 ? failed == 1 : failed >= 1 && failed < 4);
+		rig_faults(rig, "");
+		rig_check(rig);
+		assert_int_equal(rig_archive_names(rig, path, names, 8, result), 0);
+		for (int i = 0; i < 8; i++)
+			assert_true(result[i] == 0 || result[i] == 1);
+		rig_check(rig);
+	}
+	assert_int_equal(rig_trash(rig, NULL), 0);
+}
+
 static void catalogue_fails(void **state)
 {
 	struct rig *rig = *state;
@@ -236,13 +285,20 @@ static void a_thousand(void **state)
 		assert_int_equal(result[i], 0);
 		free((char *)names[i]);
 	}
-	assert_int_equal(rig_objects(rig), N_MANY);
+	if (rig->conf.pack_below)
+		assert_true(rig_objects(rig) <= N_MANY / 16); /* so many at least are a batch */
+	else
+		assert_int_equal(rig_objects(rig), N_MANY);
 	rig_check(rig);
 	free(names);
 	free(result);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, rig_teardown)
+#define PACKED(f)                                                 \
+	{                                                         \
+#f " packed", f, setup_packed, rig_teardown, NULL \
+	}
 
 int main(void)
 {
@@ -254,6 +310,8 @@ int main(void)
 		TEST(catalogue_fails),
 		TEST(large_file_in_parts),
 		TEST(a_thousand),
+		PACKED(some_packs_fail),
+		PACKED(a_thousand),
 	};
 
 	return rig_run(tests, sizeof(tests) / sizeof(tests[0]));
