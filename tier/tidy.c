@@ -5,8 +5,8 @@
  *	some alive --less than half--> rewritten (repack.c) --it fails--> put aside for an hour
  *	none alive --due, journalled, nobody reads--> dropped
  *
- * Always true: a pack that fails is not in the way of the others; only a store that does
- * not answer ends a round.  What failed waits, as each try may leave a pack to drop.
+ * Always true: a pack that fails is not in the way of the others, but a store that fails
+ * ends the round.  What failed waits, as each try may leave a pack to drop.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -18,7 +18,8 @@
 #include "tier/tier_int.h"
 
 #define PAGE 64
-#define N_ASIDE 64
+#define N_ASIDE 1024
+#define REWRITES_MAX 64 /* of a round: whoever stops the daemon waits for it */
 #define ASIDE_MS 3600000
 
 /* Packs that are put aside; the oldest makes room. */
@@ -123,18 +124,19 @@ static int64_t rewrite_poor(struct tier *t)
 	struct pack_row row;
 	uint64_t after = 0;
 	int64_t done = 0;
-	int n, r = 0, err = 0;
+	int n = 0, r = 0;
 
-	while (r != -ETIMEDOUT && (n = cat_packs_poor(t->cat, after, &row, 1)) == 1) {
+	while ((r >= 0 || r == -EBADMSG) && done < REWRITES_MAX &&
+	       (n = cat_packs_poor(t->cat, after, &row, 1)) == 1) {
 		after = row.id;
 		r = is_aside(t->packs, row.id) ? 0 : pack_rewrite(t, &row);
 		done += r > 0;
 		if (r < 0)
 			put_aside(t->packs, row.id);
-		if (r < 0 && r != -EBADMSG && err == 0)
-			err = r;
 	}
-	return err < 0 ? err : n < 0 ? n : done;
+	if (r < 0 && r != -EBADMSG)
+		return r;
+	return n < 0 ? n : done;
 }
 
 int64_t packs_tidy(struct tier *t)

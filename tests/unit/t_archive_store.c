@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Archiving into a store that says no, late, wrong or nothing; keys that cannot be;
- * files in parts; many files.
+ * files in parts; many files, and several batches of the same ones.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -294,6 +295,54 @@ static void a_thousand(void **state)
 	free(result);
 }
 
+struct rival {
+	struct rig *rig;
+	int result[40];
+};
+
+static void *archive_rival(void *arg)
+{
+	static const char *const names[] = {
+		"0",  "1",  "2",  "3",	"4",  "5",  "6",  "7",	"8",  "9",  "10", "11", "12", "13",
+		"14", "15", "16", "17", "18", "19", "20", "21", "22", "23", "24", "25", "26", "27",
+		"28", "29", "30", "31", "32", "33", "34", "35", "36", "37", "38", "39",
+	};
+	struct rival *v = arg;
+
+	rig_archive_names(v->rig, "d", names, 40, v->result);
+	return NULL;
+}
+
+static void two_at_once(void **state)
+{
+	struct rig *rig = *state;
+	struct rival v[3] = { { .rig = rig }, { .rig = rig }, { .rig = rig } };
+	pthread_t thread[3];
+	char path[64];
+
+	for (unsigned i = 0; i < 40; i++) {
+		snprintf(path, sizeof(path), "d/%u", i);
+		rig_capture(rig, path, i);
+	}
+	rig_settle(rig, path);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, archive_rival, &v[i]), 0);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(pthread_join(thread[i], NULL), 0);
+	for (unsigned i = 0; i < 40; i++) {
+		int won = 0;
+
+		for (int k = 0; k < 3; k++) {
+			int r = v[k].result[i];
+
+			won += r == 0;
+			assert_true(r == 0 || r == 1 || r == -EBUSY || r == -EAGAIN);
+		}
+		assert_true(won <= 1);
+	}
+	rig_check(rig);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, rig_teardown)
 #define PACKED(f)                                                 \
 	{                                                         \
@@ -312,6 +361,8 @@ int main(void)
 		TEST(a_thousand),
 		PACKED(some_packs_fail),
 		PACKED(a_thousand),
+		TEST(two_at_once),
+		PACKED(two_at_once),
 	};
 
 	return rig_run(tests, sizeof(tests) / sizeof(tests[0]));
