@@ -21,6 +21,7 @@
 #include "lib/clock.h"
 #include "lib/crc.h"
 #include "tests/unit/tier_rig.h"
+#include "tier/pack.h"
 
 static int setup(void **state)
 {
@@ -209,6 +210,97 @@ static void catalogue_fails(void **state)
 	assert_int_equal(rig_archive(rig, "d/a"), -EROFS);
 }
 
+/* ---- a pack's answer got lost, and the store was asked again ----------------------------- */
+
+struct two {
+	struct rig *rig;
+	int result[2];
+};
+
+static void *archive_two(void *arg)
+{
+	static const char *const names[] = { "a", "b" };
+	struct two *two = arg;
+
+	rig_archive_names(two->rig, "d", names, 2, two->result);
+	return NULL;
+}
+
+/* The pack of d/a and d/b, 3000 bytes each, that this intent is about; or other bytes. */
+static void put_pack_of(struct rig *rig, const char *payload, bool right)
+{
+	unsigned long long number, ino[2];
+	char attempt[STORE_ATTEMPT_MAX];
+	char *data = malloc(6000), *key;
+	struct store_attrs attrs = { .attempt = attempt };
+	uint64_t len = 6000;
+	size_t room = 6000;
+
+	assert_int_equal(sscanf(payload,
+				"{\"packs\":[%llu],\"path\":\"d\",\"dir\":%*d,\"files\":"
+				"[[\"a\",%llu,%*d,3000],[\"b\",%llu,%*d,3000]]}",
+				&number, &ino[0], &ino[1]),
+			 3);
+	for (unsigned i = 0; i < 2; i++) {
+		const char *path = i ? "d/b" : "d/a";
+		struct pack_line line = { .path = path,
+					  .offset = i * 3000,
+					  .size = 3000,
+					  .ino = ino[i],
+					  .mtime_ns = ts_to_ns(rig_look(rig, path).cache.st_mtim) };
+
+		memset(data + line.offset, right ? 'a' + (int)i : 'x', 3000);
+		line.crc32c = crc32c(0, data + line.offset, 3000);
+		assert_int_equal(pack_line_append(&line, &data, &len, &room), 0);
+	}
+	key = object_pack_key(rig->t, number);
+	object_attempt(rig->t, number, attempt, sizeof(attempt));
+	attrs.path = key;
+	attrs.crc32c = crc32c(0, data, len);
+	assert_int_equal(store_put_wait(rig->t->store, key, data, len, &attrs), 0);
+	free(data);
+	free(key);
+}
+
+static void pack_is_there_already(struct rig *rig, bool right)
+{
+	struct two two = { .rig = rig };
+	char bytes[3000], go[300], spec[400];
+	struct intent_row intent;
+	pthread_t thread;
+	FILE *f;
+
+	rig_write(rig, "d/a", memset(bytes, 'a', sizeof(bytes)), sizeof(bytes));
+	rig_write(rig, "d/b", memset(bytes, 'b', sizeof(bytes)), sizeof(bytes));
+	rig_settle(rig, "d/b");
+	snprintf(go, sizeof(go), "%s/go", rig->dir);
+	snprintf(spec, sizeof(spec), "archive.intent=wait:%s", go);
+	rig_failpoints(rig, spec);
+	assert_int_equal(pthread_create(&thread, NULL, archive_two, &two), 0);
+	rig_until(rig_intents(rig) == 1);
+	assert_int_equal(cat_intents(rig->t->cat, 0, &intent, 1), 1);
+	put_pack_of(rig, intent.payload, right);
+	intent_row_fini(&intent);
+	f = fopen(go, "w");
+	assert_non_null(f);
+	fclose(f);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(two.result[i], right ? 0 : -EIO);
+	/* what was there is known, whatever it is */
+	rig_check(rig);
+}
+
+static void pack_of_ours_is_there(void **state)
+{
+	pack_is_there_already(*state, true);
+}
+
+static void other_bytes_are_there(void **state)
+{
+	pack_is_there_already(*state, false);
+}
+
 /* ---- large and many -------------------------------------------------------------------- */
 
 #define LARGE_BYTES (2 * OBJECT_PART_BYTES + 4711)
@@ -360,6 +452,8 @@ int main(void)
 		TEST(large_file_in_parts),
 		TEST(a_thousand),
 		PACKED(some_packs_fail),
+		PACKED(pack_of_ours_is_there),
+		PACKED(other_bytes_are_there),
 		PACKED(a_thousand),
 		TEST(two_at_once),
 		PACKED(two_at_once),
