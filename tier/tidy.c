@@ -3,7 +3,7 @@
  * What becomes of packs as their files leave, over all of them.
  *
  *	some alive --less than half--> rewritten (repack.c) --it fails--> put aside for an hour
- *	none alive --due, journalled, nobody reads--> dropped
+ *	none alive --due, journalled, told, nobody reads--> dropped
  *
  * Always true: a pack that fails is not in the way of the others, but a store that fails
  * ends the round.  What failed waits, as each try may leave a pack to drop.
@@ -86,6 +86,10 @@ static int drop_pack(struct tier *t, struct pack_row *pack)
 		return -ENOMEM;
 	if (!journal_has(t, pack->txn) || remote_in_use(t, pack->id))
 		return 0;
+	/* Sinks may still have URLs into it: when it became due, its rows had moved. */
+	r = notify_told_until(t, pack->due_ns);
+	if (r != 1)
+		return r;
 	object_attempt(t, pack->id, attempt, sizeof(attempt));
 	r = store_drop_wait(t->store, key, attempt);
 	if (r < 0 && r != -ENOENT && r != -ESTALE)

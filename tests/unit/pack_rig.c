@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "lib/cleanup.h"
+#include "lib/clock.h"
 #include "lib/path.h"
 #include "tests/unit/pack_rig.h"
 #include "tier/ns.h"
@@ -139,6 +140,6 @@ void pack_make_due(struct rig *rig, uint64_t number)
 {
 	struct pack_row row = pack_get(rig, number);
 
-	row.due_ns = 1;
+	row.due_ns = clock_real_ns();
 	assert_int_equal(catalogue_write(rig->t->cat, SYNC_NORMAL, make_due, &row), 0);
 }

@@ -91,6 +91,53 @@ static void old_one_waits(void **state)
 	pack_check(rig);
 }
 
+static int delete_event(struct tx *tx, void *arg)
+{
+	return tx_event_delete(tx, *(int64_t *)arg);
+}
+
+/* As if the sink had acknowledged. */
+static void acknowledge(struct rig *rig)
+{
+	struct event_row ev;
+
+	while (cat_events_after(rig->t->cat, 0, 0, &ev, 1) == 1) {
+		assert_int_equal(catalogue_write(rig->t->cat, SYNC_NORMAL, delete_event, &ev.id),
+				 0);
+		event_row_fini(&ev);
+	}
+}
+
+/* Documents have its URL until the sink knows the new one. */
+static void old_one_waits_for_the_sink(void **state)
+{
+	struct rig *rig = *state;
+	uint64_t old;
+
+	rig_free(rig);
+	*state = rig = rig_new(RIG_MEM, "pack_below=64K,trash_grace=0,trash_grace_unseen=0,"
+					"es=http://127.0.0.1:1/index");
+	rig_open(rig);
+	old = pack_archive(rig, "d", 10);
+	acknowledge(rig);
+	for (unsigned i = 4; i < 10; i++) {
+		char path[16];
+
+		snprintf(path, sizeof(path), "d/%u", i);
+		pack_unlink(rig, path);
+	}
+	acknowledge(rig);
+	rig_journalled(rig);
+	assert_int_equal(drop_now(rig->t, NULL, 0), 6);
+	assert_int_equal(pack_tidy(rig), 1);
+	pack_make_due(rig, old);
+	assert_int_equal(pack_tidy(rig), 0);
+	assert_true(pack_is_stored(rig, old));
+	acknowledge(rig);
+	assert_int_equal(pack_tidy(rig), 1);
+	assert_false(pack_is_stored(rig, old));
+}
+
 static void one_that_fails_is_in_nobodys_way(void **state)
 {
 	struct rig *rig = *state;
@@ -223,54 +270,94 @@ static void back_and_forth(void **state)
 	pack_check(rig);
 }
 
-/* Its files all change before the commit: a pack with none, which goes. */
+/* ---- files that change on the way --------------------------------------------------- */
+
 struct batch_run {
 	struct rig *rig;
-	int result[3];
+	int result[4];
+	pthread_t thread;
 };
 
-static void *archive_three(void *arg)
+static void *archive_four(void *arg)
 {
-	static const char *const names[] = { "0", "1", "2" };
+	static const char *const names[] = { "0", "1", "2", "3" };
 	struct batch_run *b = arg;
 
-	rig_archive_names(b->rig, "d", names, 3, b->result);
+	rig_archive_names(b->rig, "d", names, 4, b->result);
 	return NULL;
 }
 
+/* Four files; the batch waits there. */
+static void begin_batch(struct batch_run *b, const char *point)
+{
+	char spec[400], path[16];
+
+	for (unsigned i = 0; i < 4; i++) {
+		snprintf(path, sizeof(path), "d/%u", i);
+		rig_capture(b->rig, path, i + 1);
+	}
+	rig_settle(b->rig, path);
+	snprintf(spec, sizeof(spec), "%s=wait:%s/go", point, b->rig->dir);
+	rig_failpoints(b->rig, spec);
+	assert_int_equal(pthread_create(&b->thread, NULL, archive_four, b), 0);
+}
+
+static void end_batch(struct batch_run *b)
+{
+	char go[300];
+	FILE *f;
+
+	snprintf(go, sizeof(go), "%s/go", b->rig->dir);
+	f = fopen(go, "w");
+	assert_non_null(f);
+	fclose(f);
+	assert_int_equal(pthread_join(b->thread, NULL), 0);
+}
+
+/* A pack with none alive, which goes. */
 static void all_change_before_the_commit(void **state)
 {
-	struct rig *rig = *state;
-	struct batch_run b = { .rig = rig };
-	char go[300], spec[400], path[16];
-	pthread_t thread;
-	int fd;
+	struct batch_run b = { .rig = *state };
+	char path[16];
 
-	for (unsigned i = 0; i < 3; i++) {
+	begin_batch(&b, "archive.verify");
+	rig_until(rig_objects(b.rig) == 1);
+	for (unsigned i = 0; i < 4; i++) {
 		snprintf(path, sizeof(path), "d/%u", i);
-		rig_capture(rig, path, i + 1);
+		rig_capture(b.rig, path, i + 10);
 	}
-	rig_settle(rig, path);
-	snprintf(go, sizeof(go), "%s/go", rig->dir);
-	snprintf(spec, sizeof(spec), "archive.verify=wait:%s", go);
-	rig_failpoints(rig, spec);
-	assert_int_equal(pthread_create(&thread, NULL, archive_three, &b), 0);
-	rig_until(rig_objects(rig) == 1);
-	for (unsigned i = 0; i < 3; i++) {
-		snprintf(path, sizeof(path), "d/%u", i);
-		rig_capture(rig, path, i + 10);
-	}
-	fd = open(go, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-	assert_true(fd >= 0);
-	close(fd);
-	assert_int_equal(pthread_join(thread, NULL), 0);
-	for (unsigned i = 0; i < 3; i++)
+	end_batch(&b);
+	for (unsigned i = 0; i < 4; i++)
 		assert_int_equal(b.result[i], -EAGAIN);
-	pack_check(rig);
-	assert_int_equal(rig_objects(rig), 1);
-	assert_int_equal(pack_tidy(rig), 1);
-	assert_int_equal(rig_objects(rig), 0);
-	pack_check(rig);
+	pack_check(b.rig);
+	assert_int_equal(rig_objects(b.rig), 1);
+	assert_int_equal(pack_tidy(b.rig), 1);
+	assert_int_equal(rig_objects(b.rig), 0);
+	pack_check(b.rig);
+}
+
+/* Longer, shorter: they stay out, and the others share the pack. */
+static void some_change_before_they_are_read(void **state)
+{
+	struct batch_run b = { .rig = *state };
+	struct pack_row pack;
+	char path[600], big[100000] = "";
+	size_t len[2];
+
+	begin_batch(&b, "archive.intent");
+	rig_until(rig_intents(b.rig) == 1);
+	rig_write(b.rig, "d/0", big, sizeof(big));
+	rig_path(b.rig, "d/2", path, sizeof(path));
+	assert_int_equal(truncate(path, 5), 0);
+	end_batch(&b);
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(b.result[i], i % 2 ? 0 : -EAGAIN);
+	pack = pack_get(b.rig, pack_of(b.rig, "d/1"));
+	free(rig_read(b.rig, "d/1", &len[0]));
+	free(rig_read(b.rig, "d/3", &len[1]));
+	assert_int_equal(pack.files, 2);
+	assert_int_equal(pack.data_bytes, len[0] + len[1]);
+	pack_check(b.rig);
 }
 
 /* pack_size below a file's size, which pack_below lets be: that one has its own object. */
@@ -340,11 +427,13 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(dropped_with_its_last_file),
 		TEST(old_one_waits),
+		TEST(old_one_waits_for_the_sink),
 		TEST(one_that_fails_is_in_nobodys_way),
 		TEST(damaged_is_left_alone),
 		TEST(missing_is_left_alone),
 		TEST(back_and_forth),
 		TEST(all_change_before_the_commit),
+		TEST(some_change_before_they_are_read),
 		TEST(larger_than_a_pack),
 		TEST(verified_over_a_rewrite),
 	};
