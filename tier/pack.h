@@ -14,9 +14,12 @@
 #ifndef EBB_TIER_PACK_H
 #define EBB_TIER_PACK_H
 
+#include "lib/clock.h"
 #include "tier/tier.h"
 
 #define PACK_PREFIX ".ebb/pack/"
+/* From its last file on: whoever read a row before it moved has opened its pack by then. */
+#define PACK_GRACE_NS (10 * NSEC_PER_SEC)
 
 struct pack_line {
 	const char *path; /* borrowed; relative to the tree, as it was when archived */

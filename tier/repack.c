@@ -28,8 +28,6 @@
 
 #define PAGE 64
 #define SAME_MAX 16 /* rows that one line of a pack can stand for: one, after all */
-/* Whoever read a row before it moved has opened its pack by then. */
-#define MOVED_GRACE_NS (10 * NSEC_PER_SEC)
 
 /* ---- what is alive ----------------------------------------------------------------- */
 
@@ -290,7 +288,7 @@ static int move_run(struct tx *tx, void *arg)
 {
 	struct rewriting *w = arg;
 	int64_t grace_ns = w->t->conf->trash_grace * 1000000;
-	int64_t due = clock_real_ns() + (grace_ns > MOVED_GRACE_NS ? grace_ns : MOVED_GRACE_NS);
+	int64_t due = clock_real_ns() + (grace_ns > PACK_GRACE_NS ? grace_ns : PACK_GRACE_NS);
 	int r = 0;
 
 	w->new.files = w->new.live_bytes = 0;
