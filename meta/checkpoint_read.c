@@ -3,7 +3,7 @@
  * The rows of a checkpoint: everything the journal carries, as changesets that
  * insert it.
  *
- *	dir ... path ... file ... trash ... outbox ... meta
+ *	dir ... path ... file ... trash ... pack ... outbox ... meta
  *	    | part 0 | part 1 | ...        each read for itself, in key order
  *
  * Each page is one statement that begins behind the last key: no read lasts longer
@@ -43,6 +43,7 @@ static const struct source {
 	{ SQL_READ_PATH, SQL_COPY_PATH, 1, false, "path" },
 	{ SQL_READ_FILE, SQL_COPY_FILE, 2, false, "file" },
 	{ SQL_READ_TRASH, SQL_COPY_TRASH, 1, false, "trash" },
+	{ SQL_READ_PACK, SQL_COPY_PACK, 1, false, "pack" },
 	{ SQL_READ_OUTBOX, SQL_COPY_OUTBOX, 1, false, "outbox" },
 	{ SQL_READ_META, SQL_COPY_META, 1, true, "meta" },
 };

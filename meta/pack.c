@@ -47,7 +47,7 @@ int tx_pack_get(struct tx *tx, uint64_t id, struct pack_row *ret)
 
 int tx_pack_put(struct tx *tx, const struct pack_row *row)
 {
-	AUTO_QUERY struct query q;
+	AUTO_QUERY struct query q = { 0 };
 
 	if (row->id == 0 || (row->files == 0) != (row->due_ns != 0))
 		return -EINVAL;

@@ -50,6 +50,7 @@ struct pack {
 	size_t room;	     /* allocated at part.data */
 	uint64_t data_bytes; /* files; part.size with the lines behind them */
 	unsigned n_files;
+	bool asked;   /* the store was, to put it */
 	bool maybe;   /* it may be in the store */
 	int64_t used; /* the transaction's: files that have a row in it */
 	int64_t used_bytes;

@@ -28,9 +28,12 @@
 
 /* ---- the plan ------------------------------------------------------------------ */
 
+/* One that no pack has room for is not, whatever pack_below says. */
 static bool is_small(const struct batch *b, const struct item *it)
 {
-	return (uint64_t)it->st.st_size < b->t->conf->pack_below;
+	uint64_t size = (uint64_t)it->st.st_size;
+
+	return size < b->t->conf->pack_below && size <= b->t->conf->pack_size;
 }
 
 static uint64_t small_bytes(const struct batch *b, size_t *ret_files)
@@ -182,6 +185,7 @@ static void close_pack(struct filling *f)
 		return;
 	}
 	p->part.crc = crc32c(0, p->part.data, p->part.size);
+	p->asked = true;
 	part_put(&p->part);
 }
 
@@ -251,11 +255,16 @@ void archive_judge_packs(struct batch *b)
 	for (unsigned i = 0; i < b->n_packs; i++) {
 		struct pack *p = &b->packs[i];
 
-		if (p->n_files < 2 || p->part.result == -EAGAIN)
+		if (!p->asked)
 			continue;
+		/* Nobody else has its number: an earlier answer got lost.  The receipt tells. */
+		if (p->part.result == -EEXIST) {
+			p->part.result = 0;
+			p->part.landed = true;
+		}
 		p->maybe = p->part.landed || !put_did_nothing(p->part.result);
 		if (p->part.result < 0)
-			leave_all(p, p->part.result == -EEXIST ? -EIO : p->part.result);
+			leave_all(p, p->part.result);
 	}
 }
 

@@ -157,7 +157,7 @@ static int delete_row(struct tx *tx, int64_t id)
 	r = tx_trash_delete(tx, id);
 	if (r == 0 && row.file.object == ROW_OBJECT_PACK)
 		r = tx_pack_lose(tx, row.file.pack, 1, (int64_t)row.file.attr.size,
-				 clock_real_ns());
+				 clock_real_ns() + PACK_GRACE_NS);
 	return r;
 }
 

@@ -425,6 +425,19 @@ int notify_told(struct tier *t, uint64_t ino)
 	return r < 0 ? r : !r;
 }
 
+int notify_told_until(struct tier *t, int64_t real_ns)
+{
+	int64_t oldest_ns;
+	int r;
+
+	if (!t->sink)
+		return 1;
+	r = cat_event_oldest(t->cat, 0, &oldest_ns);
+	if (r < 0)
+		return r == -ENOENT ? 1 : r;
+	return oldest_ns > real_ns;
+}
+
 int notify_drain(struct tier *t, int64_t timeout_ms)
 {
 	struct notify *n = t->notify;

@@ -80,25 +80,37 @@ static int64_t number_of(struct json_object *o, const char *key)
 		       : -1;
 }
 
+/* NULL: there is none, or it is no string, or holds what no name can. */
+static const char *string_of(struct json_object *o, const char *key)
+{
+	struct json_object *v;
+
+	if (!json_object_object_get_ex(o, key, &v) || !json_object_is_type(v, json_type_string) ||
+	    strlen(json_object_get_string(v)) != (size_t)json_object_get_string_len(v))
+		return NULL;
+	return json_object_get_string(v);
+}
+
 static int give_line(const char *text, size_t len,
 		     int (*each)(const struct pack_line *line, void *arg), void *arg)
 {
 	struct json_tokener *parser = json_tokener_new();
-	struct json_object *o, *path, *crc;
+	const char *path, *crc;
+	struct json_object *o;
 	struct pack_line line;
 	int r = -EBADMSG;
 
 	if (!parser)
 		return -ENOMEM;
 	o = json_tokener_parse_ex(parser, text, (int)len);
-	if (o && json_object_object_get_ex(o, "path", &path) &&
-	    json_object_is_type(path, json_type_string) &&
-	    json_object_object_get_ex(o, "crc32c", &crc)) {
+	path = string_of(o, "path");
+	crc = string_of(o, "crc32c");
+	if (path && crc && json_tokener_get_parse_end(parser) == len) {
 		line = (struct pack_line){
-			.path = json_object_get_string(path),
+			.path = path,
 			.offset = (uint64_t)number_of(o, "offset"),
 			.size = (uint64_t)number_of(o, "size"),
-			.crc32c = (uint32_t)strtoul(json_object_get_string(crc), NULL, 16),
+			.crc32c = (uint32_t)strtoul(crc, NULL, 16),
 			.ino = (uint64_t)number_of(o, "ino"),
 			.mtime_ns = number_of(o, "mtime"),
 		};

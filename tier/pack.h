@@ -14,9 +14,12 @@
 #ifndef EBB_TIER_PACK_H
 #define EBB_TIER_PACK_H
 
+#include "lib/clock.h"
 #include "tier/tier.h"
 
 #define PACK_PREFIX ".ebb/pack/"
+/* From its last file on: whoever read a row before it moved has opened its pack by then. */
+#define PACK_GRACE_NS (10 * NSEC_PER_SEC)
 
 struct pack_line {
 	const char *path; /* borrowed; relative to the tree, as it was when archived */
@@ -39,9 +42,22 @@ int pack_lines(const char *text, size_t len, int (*each)(const struct pack_line 
 	       void *arg);
 
 /*
+ * Moves the rows of what is alive in it to a new pack.  1: done; 0: not now, as the
+ * journal does not have its row yet; -EBADMSG: it is missing or damaged (logged); or an
+ * error of the store or the catalogue: then nothing moved.  Blocks for the store.
+ */
+int pack_rewrite(struct tier *t, const struct pack_row *old);
+
+/* What is remembered of packs that cannot be rewritten; -ENOMEM.  NULL is freed, too. */
+struct packs;
+int packs_new(struct packs **ret);
+void packs_free(struct packs *p);
+
+/*
  * Drops packs none of whose files is alive, rewrites those of which less than half is.
- * The number of packs that went or were rewritten, or an error; what was done before it
- * stays.  Blocks for the store.
+ * The number of packs that went or were rewritten, or the first error; what was done
+ * stays.  A pack that is missing or damaged is no error: it is said; whatever cannot be
+ * rewritten is left alone for an hour.  Blocks for the store.  One thread at a time.
  */
 int64_t packs_tidy(struct tier *t);
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What becomes of packs as their files leave.
+ * Rewriting a pack: what is alive in it goes to a new one.
  *
- *	some alive --less than half--> rewritten: intent -> new pack put -> proved
- *					-> one transaction: rows moved, old one loses them
- *	none alive --due, journalled, nobody reads--> dropped
+ *	old read, compared -> its lines lead to rows -> intent -> new pack put, proved
+ *		|	-> one transaction: rows moved, the old one loses them
+ *		|	'--it fails: the new one is a pack with no file alive
+ *		'--missing, damaged: said, left alone
  *
  * Always true: a row moves only if it is still where it was found, in the transaction
  * that makes the new pack; whoever opened the old one goes on reading it, as it is
@@ -27,60 +28,6 @@
 
 #define PAGE 64
 #define SAME_MAX 16 /* rows that one line of a pack can stand for: one, after all */
-/* Whoever read a row before it moved has opened its pack by then. */
-#define MOVED_GRACE_NS (10 * NSEC_PER_SEC)
-
-/* ---- dropping -------------------------------------------------------------------- */
-
-static int delete_run(struct tx *tx, void *arg)
-{
-	const struct pack_row *pack = arg;
-	struct pack_row now;
-	int r = tx_pack_get(tx, pack->id, &now);
-
-	if (r < 0)
-		return r == -ENOENT ? 0 : r;
-	return now.files > 0 ? -EAGAIN : tx_pack_delete(tx, pack->id);
-}
-
-/* 1: it is gone; 0: not yet; or an error. */
-static int drop_pack(struct tier *t, struct pack_row *pack)
-{
-	AUTO_FREE char *key = object_pack_key(t, pack->id);
-	char attempt[STORE_ATTEMPT_MAX];
-	int r;
-
-	if (!key)
-		return -ENOMEM;
-	if (!journal_has(t, pack->txn) || remote_in_use(t, pack->id))
-		return 0;
-	object_attempt(t, pack->id, attempt, sizeof(attempt));
-	r = store_drop_wait(t->store, key, attempt);
-	if (r < 0 && r != -ENOENT && r != -ESTALE)
-		return r;
-	r = failpoint(PACK_DROP);
-	if (r == 0)
-		r = catalogue_write(t->cat, SYNC_NORMAL, delete_run, pack);
-	return r < 0 ? r : 1;
-}
-
-static int64_t drop_dead(struct tier *t)
-{
-	struct pack_row rows[PAGE];
-	uint64_t after = 0;
-	int64_t dropped = 0;
-	int n, r = 0;
-
-	do {
-		n = cat_packs_due(t->cat, after, clock_real_ns(), rows, PAGE);
-		for (int i = 0; i < n && r >= 0; i++) {
-			after = rows[i].id;
-			r = drop_pack(t, &rows[i]);
-			dropped += r > 0;
-		}
-	} while (n == PAGE && r >= 0);
-	return n < 0 ? n : r < 0 ? r : dropped;
-}
 
 /* ---- what is alive ----------------------------------------------------------------- */
 
@@ -93,9 +40,16 @@ struct live {
 	struct pack_line line; /* path is owned here */
 };
 
+/* Where a trash row is in the old pack. */
+struct place {
+	struct place *next;
+	struct trash_row row; /* owned */
+};
+
 struct rewriting {
 	struct tier *t;
 	struct pack_row old, new;
+	struct place *trash;
 	void *bytes; /* owned: the old pack */
 	struct live *first, **last;
 	char *key; /* owned: the new pack's */
@@ -136,35 +90,31 @@ static bool is_there(const struct rewriting *w, const struct file_row *row,
 	       row->pack_off + row->attr.size <= w->old.data_bytes;
 }
 
+static const char *packed_name(const struct file_row *row)
+{
+	return row->objname[0] ? row->objname : row->name;
+}
+
 static int find_rows(const struct pack_line *line, void *arg)
 {
 	struct rewriting *w = arg;
 	struct file_row rows[SAME_MAX];
+	const char *name = path_name(line->path);
 	int n, r = 0;
 
-	n = cat_pack_files(w->t->cat, w->old.id, path_name(line->path), rows, SAME_MAX);
+	for (const struct place *p = w->trash; p && r == 0; p = p->next)
+		if (is_there(w, &p->row.file, line) && strcmp(packed_name(&p->row.file), name) == 0)
+			r = add_live(w, line, &p->row.file, p->row.id);
+	if (r < 0)
+		return r;
+	n = cat_pack_files(w->t->cat, w->old.id, name, rows, SAME_MAX);
 	for (int i = 0; i < n && r == 0; i++)
 		if (is_there(w, &rows[i], line))
 			r = add_live(w, line, &rows[i], 0);
 	return n < 0 ? n : r;
 }
 
-struct trash_match {
-	struct rewriting *w;
-	const struct trash_row *row;
-};
-
-static int match_trash(const struct pack_line *line, void *arg)
-{
-	const struct trash_match *m = arg;
-	const char *object = m->row->file.objname[0] ? m->row->file.objname : m->row->file.name;
-
-	if (!is_there(m->w, &m->row->file, line) || strcmp(path_name(line->path), object) != 0)
-		return 0;
-	return add_live(m->w, line, &m->row->file, m->row->id);
-}
-
-static int find_trash(struct rewriting *w, const char *lines, size_t len)
+static int load_trash(struct rewriting *w)
 {
 	struct trash_row rows[PAGE];
 	int64_t after = 0;
@@ -173,40 +123,57 @@ static int find_trash(struct rewriting *w, const char *lines, size_t len)
 	do {
 		n = cat_pack_trash(w->t->cat, w->old.id, after, rows, PAGE);
 		for (int i = 0; i < n; i++) {
-			struct trash_match m = { .w = w, .row = &rows[i] };
+			struct place *p = calloc(1, sizeof(*p));
 
 			after = rows[i].id;
-			if (r == 0)
-				r = pack_lines(lines, len, match_trash, &m);
-			trash_row_fini(&rows[i]);
+			if (!p) {
+				trash_row_fini(&rows[i]);
+				r = -ENOMEM;
+				continue;
+			}
+			p->row = rows[i];
+			p->next = w->trash;
+			w->trash = p;
 		}
 	} while (n == PAGE && r == 0);
 	return n < 0 ? n : r;
 }
 
+/* Said: -EBADMSG. */
+static int damaged(struct rewriting *w, const char *why)
+{
+	AUTO_FREE char *key = object_pack_key(w->t, w->old.id);
+
+	log_error("cannot rewrite '%s': %s: look at its files with ebbctl verify", key ? key : "?",
+		  why);
+	return -EBADMSG;
+}
+
 static int read_old(struct rewriting *w)
 {
 	AUTO_FREE char *key = object_pack_key(w->t, w->old.id);
-	const char *lines;
 	size_t len;
 	int r;
 
 	if (!key)
 		return -ENOMEM;
 	r = store_get_all_wait(w->t->store, key, w->old.size_bytes, &w->bytes, &len);
-	if (r < 0)
+	if (r == -ENOMEM || r == -ETIMEDOUT)
 		return r;
-	if (len != w->old.size_bytes || crc32c(0, w->bytes, len) != w->old.crc32c) {
-		log_error(
-			"cannot rewrite '%s': its bytes are not those that were archived: look at "
-			"its files with ebbctl verify",
-			key);
-		return -EBADMSG;
-	}
-	lines = (const char *)w->bytes + w->old.data_bytes;
-	len -= w->old.data_bytes;
-	r = pack_lines(lines, len, find_rows, w);
-	return r < 0 ? r : find_trash(w, lines, len);
+	if (r < 0)
+		return damaged(w, r == -ENOENT ? "it is missing in the store" : strerror(-r));
+	if (len != w->old.size_bytes || w->old.data_bytes > len ||
+	    crc32c(0, w->bytes, len) != w->old.crc32c)
+		return damaged(w, "its bytes are not those that were archived");
+	r = load_trash(w);
+	if (r == 0)
+		r = pack_lines((const char *)w->bytes + w->old.data_bytes, len - w->old.data_bytes,
+			       find_rows, w);
+	if (r == -EBADMSG)
+		return damaged(w, "its lines cannot be read");
+	if (r == 0 && !w->first)
+		return damaged(w, "none of its lines leads to the files that are alive");
+	return r;
 }
 
 /* ---- the new pack ------------------------------------------------------------------- */
@@ -225,7 +192,7 @@ static int fill_new(struct rewriting *w)
 	for (struct live *l = w->first; l; l = l->next) {
 		memcpy((char *)w->data + len, (const char *)w->bytes + l->off, l->size);
 		if (crc32c(0, (char *)w->data + len, l->size) != l->line.crc32c)
-			return -EBADMSG;
+			return damaged(w, "a file's checksum is not that of its bytes");
 		l->new_off = l->line.offset = len;
 		len += l->size;
 	}
@@ -269,7 +236,10 @@ static int write_new(struct rewriting *w)
 	r = store_put_wait(w->t->store, w->key, w->data, w->new.size_bytes, &attrs);
 	if (r == 0)
 		r = failpoint(PACK_PUT);
-	return r < 0 ? r : store_prove_wait(w->t->store, &want, &w->receipt);
+	if (r == 0)
+		r = store_prove_wait(w->t->store, &want, &w->receipt);
+	/* logged where it was found; it is not the old one that is damaged */
+	return r == -EBADMSG || r == -ESTALE || r == -ENOENT ? -EIO : r;
 }
 
 /* ---- rows move ------------------------------------------------------------------------- */
@@ -318,7 +288,7 @@ static int move_run(struct tx *tx, void *arg)
 {
 	struct rewriting *w = arg;
 	int64_t grace_ns = w->t->conf->trash_grace * 1000000;
-	int64_t due = clock_real_ns() + (grace_ns > MOVED_GRACE_NS ? grace_ns : MOVED_GRACE_NS);
+	int64_t due = clock_real_ns() + (grace_ns > PACK_GRACE_NS ? grace_ns : PACK_GRACE_NS);
 	int r = 0;
 
 	w->new.files = w->new.live_bytes = 0;
@@ -337,9 +307,31 @@ static int move_run(struct tx *tx, void *arg)
 	return r < 0 ? r : tx_intent_delete(tx, w->intent);
 }
 
+static int abandon_run(struct tx *tx, void *arg)
+{
+	struct rewriting *w = arg;
+	int r;
+
+	w->new.files = w->new.live_bytes = 0;
+	w->new.due_ns = clock_real_ns() + w->t->conf->trash_grace * 1000000;
+	r = tx_pack_put(tx, &w->new);
+	return r < 0 ? r : tx_intent_delete(tx, w->intent);
+}
+
+/* The new pack may be there: it is one to drop.  Else the intent stays, for the next start. */
+static void abandon(struct rewriting *w)
+{
+	int r = w->intent ? catalogue_write(w->t->cat, SYNC_NORMAL, abandon_run, w) : 0;
+
+	if (r < 0)
+		log_warning("cannot note pack %" PRIu64 " as unused: %s: the next start does",
+			    w->new.id, strerror(-r));
+}
+
 static void rewriting_fini(struct rewriting *w)
 {
 	struct live *next;
+	struct place *place;
 
 	for (struct live *l = w->first; l; l = next) {
 		next = l->next;
@@ -347,14 +339,18 @@ static void rewriting_fini(struct rewriting *w)
 		free(l->name);
 		free(l);
 	}
+	while ((place = w->trash)) {
+		w->trash = place->next;
+		trash_row_fini(&place->row);
+		free(place);
+	}
 	receipt_free(w->receipt);
 	free(w->bytes);
 	free(w->data);
 	free(w->key);
 }
 
-/* 1: rewritten; 0: not now; or an error. */
-static int rewrite(struct tier *t, const struct pack_row *old)
+int pack_rewrite(struct tier *t, const struct pack_row *old)
 {
 	struct rewriting w = { .t = t, .old = *old };
 	int r;
@@ -363,49 +359,18 @@ static int rewrite(struct tier *t, const struct pack_row *old)
 	if (!journal_has(t, old->txn))
 		return 0;
 	r = read_old(&w);
-	if (r == 0 && !w.first)
-		r = -EBADMSG; /* the catalogue counts files that no line leads to */
 	if (r == 0)
 		r = fill_new(&w);
 	if (r == 0)
 		r = write_new(&w);
 	if (r == 0)
 		r = catalogue_write(t->cat, SYNC_FULL, move_run, &w);
-	if (r == 0)
+	if (r < 0)
+		abandon(&w);
+	else
 		r = failpoint(PACK_MOVED);
 	if (w.told)
 		notify_kick(t);
 	rewriting_fini(&w);
 	return r < 0 ? r : 1;
-}
-
-static int64_t rewrite_poor(struct tier *t)
-{
-	static _Atomic long long warned_ms;
-	struct pack_row row;
-	uint64_t after = 0;
-	int64_t done = 0;
-	int n, r = 0;
-
-	while ((n = cat_packs_poor(t->cat, after, &row, 1)) == 1) {
-		after = row.id;
-		r = rewrite(t, &row);
-		if (r == -EBADMSG && log_ratelimit(&warned_ms, 600000))
-			log_warning("pack %" PRIu64 " cannot be rewritten: it stays as it is",
-				    row.id);
-		if (r < 0 && r != -EBADMSG)
-			break;
-		done += r > 0;
-	}
-	return n < 0 ? n : r < 0 && r != -EBADMSG ? r : done;
-}
-
-int64_t packs_tidy(struct tier *t)
-{
-	int64_t dropped = drop_dead(t), done;
-
-	if (dropped < 0)
-		return dropped;
-	done = rewrite_poor(t);
-	return done < 0 ? done : dropped + done;
 }

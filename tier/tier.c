@@ -17,6 +17,7 @@
 
 #include "lib/window.h"
 #include "tier/blobs.h"
+#include "tier/pack.h"
 #include "tier/tier_int.h"
 
 #define COMMIT_THREADS 32
@@ -167,11 +168,11 @@ static int make_parts(struct tier *t)
 	    (r = pool_new("store", STORE_THREADS, &t->pool_store)) < 0 ||
 	    (r = window_new((unsigned)c->store_window, c->store_window_bytes, &t->window)) < 0 ||
 	    (r = blobs_new(t->store, c->read_cache, &t->blobs)) < 0 ||
-	    (r = ahead_new(t, &t->ahead)) < 0 || (r = remotes_new(&t->remotes)) < 0 ||
-	    (r = listings_new(&t->listings)) < 0 || (r = intents_new(t, &t->intents)) < 0 ||
-	    (r = journal_new(t, &t->journal)) < 0 || (r = notify_new(t, &t->notify)) < 0 ||
-	    (r = drop_new(t, &t->drop)) < 0 || (r = checkpoint_new(t, &t->checkpoint)) < 0 ||
-	    (r = reaper_new(t, &t->reaper)) < 0)
+	    (r = ahead_new(t, &t->ahead)) < 0 || (r = packs_new(&t->packs)) < 0 ||
+	    (r = remotes_new(&t->remotes)) < 0 || (r = listings_new(&t->listings)) < 0 ||
+	    (r = intents_new(t, &t->intents)) < 0 || (r = journal_new(t, &t->journal)) < 0 ||
+	    (r = notify_new(t, &t->notify)) < 0 || (r = drop_new(t, &t->drop)) < 0 ||
+	    (r = checkpoint_new(t, &t->checkpoint)) < 0 || (r = reaper_new(t, &t->reaper)) < 0)
 		return r;
 	return 0;
 }
@@ -252,6 +253,7 @@ void tier_close(struct tier *t)
 	reaper_free(t->reaper);
 	checkpoint_free(t->checkpoint);
 	drop_free(t->drop);
+	packs_free(t->packs);
 	notify_free(t->notify);
 	intents_free(t->intents);
 	sink_free(t->sink);

@@ -55,6 +55,7 @@ struct tier {
 	struct journal *journal;
 	struct checkpoint *checkpoint;
 	struct notify *notify;
+	struct packs *packs;
 	struct drop *drop;
 	struct reaper *reaper;
 	int64_t settle_ms; /* 0: LOCAL_SETTLE_MS; tests wait less */

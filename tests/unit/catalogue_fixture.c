@@ -154,6 +154,8 @@ void assert_same_file(const struct file_row *a, const struct file_row *b)
 	assert_int_equal(a->objdir, b->objdir);
 	assert_string_equal(a->objname, b->objname);
 	assert_int_equal(a->attempt, b->attempt);
+	assert_int_equal(a->pack, b->pack);
+	assert_int_equal(a->pack_off, b->pack_off);
 	assert_int_equal(a->id.ino, b->id.ino);
 	assert_int_equal(a->id.size, b->id.size);
 	assert_int_equal(a->id.mtime_ns, b->id.mtime_ns);
@@ -237,7 +239,7 @@ char *journalled_rows(const char *file)
 	return sql(file, "SELECT * FROM meta WHERE key<>'number' ORDER BY key;"
 			 "SELECT * FROM dir ORDER BY id; SELECT * FROM path ORDER BY id;"
 			 "SELECT * FROM file ORDER BY dir,name; SELECT * FROM trash ORDER BY id;"
-			 "SELECT * FROM outbox ORDER BY id");
+			 "SELECT * FROM pack ORDER BY id; SELECT * FROM outbox ORDER BY id");
 }
 
 void assert_same_text(const char *a, const char *b)

@@ -71,6 +71,74 @@ static int change_dir(struct tx *tx, struct world *w)
 	}
 }
 
+/* ---- packs ---- */
+
+static int lose(struct tx *tx, const struct file_row *row)
+{
+	return row->object == ROW_OBJECT_PACK
+		       ? tx_pack_lose(tx, row->pack, 1, (int64_t)row->attr.size, 4711)
+		       : 0;
+}
+
+/* row is about to point into a new pack, or one that is there. */
+static int enter_pack(struct tx *tx, struct world *w, struct file_row *row)
+{
+	struct pack_row pack = { .id = 1 + world_rnd(w, (unsigned)w->n_packs + 1) };
+
+	if (tx_pack_get(tx, pack.id, &pack) < 0) {
+		pack.id = ++w->n_packs;
+		pack.crc32c = world_rnd(w, 1000);
+	}
+	row->object = ROW_OBJECT_PACK;
+	row->objdir = 0;
+	row->pack = pack.id;
+	row->pack_off = pack.data_bytes;
+	pack.data_bytes += row->attr.size;
+	pack.size_bytes = pack.data_bytes + 100;
+	pack.live_bytes += (int64_t)row->attr.size;
+	pack.files++;
+	pack.due_ns = 0;
+	return tx_pack_put(tx, &pack);
+}
+
+/* What a rewrite does to one row, or a drop to a pack. */
+static int change_pack(struct tx *tx, struct world *w)
+{
+	uint64_t id = 1 + world_rnd(w, (unsigned)w->n_packs + 1);
+	struct trash_row trash;
+	struct pack_row pack;
+	struct file_row row, old;
+	char name[16];
+	int r;
+
+	switch (world_rnd(w, 3)) {
+	case 0:
+		return tx_pack_get(tx, id, &pack) == 0 && pack.files == 0 ? tx_pack_delete(tx, id)
+									  : 0;
+	case 1:
+		if (tx_file_get(tx, a_dir(w), a_name(w, name), &row) < 0 || !row.pack)
+			return 0;
+		old = row;
+		r = enter_pack(tx, w, &row);
+		if (r == 0)
+			r = tx_file_put(tx, &row);
+		return r < 0 ? r : lose(tx, &old);
+	default:
+		if (tx_trash_get(tx, 1 + world_rnd(w, (unsigned)w->n_trash + 1), &trash) < 0)
+			return 0;
+		trash_row_fini(&trash);
+		row = trash.file;
+		if (!row.pack)
+			return 0;
+		r = enter_pack(tx, w, &row);
+		if (r == 0)
+			r = tx_trash_locate(tx, trash.id, row.pack, row.pack_off);
+		return r < 0 ? r : lose(tx, &trash.file);
+	}
+}
+
+/* ---- the others ---- */
+
 static int change_trash(struct tx *tx, struct world *w)
 {
 	struct trash_row trash;
@@ -86,9 +154,15 @@ static int change_trash(struct tx *tx, struct world *w)
 	}
 	if (tx_trash_get(tx, id, &trash) < 0)
 		return 0;
-	if (world_rnd(w, 2) && tx_dir_get(tx, trash.file.dir, &(struct dir_row){ 0 }) == 0)
-		r = tx_file_put(tx, &trash.file); /* brought back */
 	trash_row_fini(&trash);
+	if (world_rnd(w, 2) && tx_dir_get(tx, trash.file.dir, &(struct dir_row){ 0 }) == 0) {
+		if (tx_file_get(tx, trash.file.dir, trash.file.name, &row) == 0)
+			r = lose(tx, &row);
+		if (r == 0)
+			r = tx_file_put(tx, &trash.file); /* brought back */
+	} else {
+		r = lose(tx, &trash.file);
+	}
 	return r < 0 ? r : tx_trash_delete(tx, id);
 }
 
@@ -118,6 +192,24 @@ static int change_event(struct tx *tx, struct world *w)
 	}
 }
 
+static int new_file(struct tx *tx, struct world *w)
+{
+	struct file_row old, row;
+	char name[16];
+	int r;
+
+	row = a_file(a_dir(w), a_name(w, name), (int)world_rnd(w, 10000));
+	row.told = world_rnd(w, 2);
+	if (tx_dir_get(tx, row.dir, &(struct dir_row){ 0 }) < 0)
+		return 0;
+	if (tx_file_get(tx, row.dir, row.name, &old) < 0)
+		old.object = ROW_OBJECT_PATH;
+	r = world_rnd(w, 2) ? enter_pack(tx, w, &row) : tx_path_id(tx, name, &row.objdir);
+	if (r == 0)
+		r = tx_file_put(tx, &row);
+	return r < 0 ? r : lose(tx, &old);
+}
+
 static int change_file(struct tx *tx, struct world *w)
 {
 	char name[16], other[16];
@@ -132,13 +224,12 @@ static int change_file(struct tx *tx, struct world *w)
 		tx_file_swap(tx, a_dir(w), a_name(w, name), a_dir(w), a_name(w, other));
 		return 0;
 	case 2:
-		tx_file_delete(tx, a_dir(w), a_name(w, name));
-		return 0;
+		if (tx_file_get(tx, a_dir(w), a_name(w, name), &row) < 0)
+			return 0;
+		r = tx_file_delete(tx, row.dir, row.name);
+		return r < 0 ? r : lose(tx, &row);
 	default:
-		row = a_file(a_dir(w), a_name(w, name), (int)world_rnd(w, 10000));
-		row.told = world_rnd(w, 2);
-		r = tx_path_id(tx, name, &row.objdir);
-		return r < 0 ? r : tx_file_put(tx, &row) == -EINVAL ? -EINVAL : 0;
+		return new_file(tx, w);
 	}
 }
 
@@ -149,7 +240,10 @@ int world_change(struct tx *tx, void *arg)
 	int r = 0;
 
 	for (unsigned n = 1 + world_rnd(w, 12); r == 0 && n > 0; n--) {
-		switch (world_rnd(w, 8)) {
+		switch (world_rnd(w, 9)) {
+		case 8:
+			r = change_pack(tx, w);
+			break;
 		case 0:
 			r = change_dir(tx, w);
 			break;

@@ -2,7 +2,10 @@
 /*
  * A small world of rows that random transactions change in every way there is: files
  * put, moved, swapped, removed, trashed and brought back, directories made, moved,
- * swapped and removed, events; one in eight is undone.  The seed alone decides.
+ * swapped and removed, events; packs whose files go all these ways, are moved to
+ * others and leave them.  One transaction in eight is undone.  The seed alone decides.
+ *
+ * Packs hold as many files as point into them, after each transaction.
  */
 #ifndef EBB_TESTS_CATALOGUE_WORLD_H
 #define EBB_TESTS_CATALOGUE_WORLD_H
@@ -17,6 +20,7 @@ struct world {
 	int n_dirs;
 	int64_t n_events;
 	int64_t n_trash;
+	uint64_t n_packs; /* numbers given; some are gone */
 };
 
 unsigned world_rnd(struct world *w, unsigned below);

@@ -29,7 +29,8 @@ static void archive_to_kill(struct rig *rig)
 	rig_until(false); /* the journal's thread is still to die, or it is told */
 }
 
-static void killed_anywhere(void **state)
+/* pack_size 0: no packs. */
+static void kill_everywhere(uint64_t pack_size)
 {
 	static const char *const points[] = {
 		"archive.intent",  "archive.put",    "archive.put@3",	"archive.put-all",
@@ -39,11 +40,15 @@ static void killed_anywhere(void **state)
 	};
 	char spec[64];
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(points) / sizeof(points[0]); i++) {
-		struct rig *rig = rig_new(RIG_DIR, "");
+		struct rig *rig = rig_new(RIG_DIR, pack_size ? "" : "pack_below=0");
 		const char *at = strchr(points[i], '@');
 		int result[N_KILL], r;
+
+		if (pack_size && strcmp(points[i], "archive.put@3") == 0)
+			at = "@2"; /* there are two packs */
+		if (pack_size)
+			rig->conf.pack_size = pack_size;
 
 		rig_open(rig);
 		rig_capture(rig, "cam/h/changed", 50);
@@ -54,8 +59,7 @@ static void killed_anywhere(void **state)
 			snprintf(path, sizeof(path), "cam/h/%s", kill_names[k]);
 			rig_capture(rig, path, 60 + k);
 		}
-		snprintf(spec, sizeof(spec), "%.*s=kill%s",
-			 at ? (int)(at - points[i]) : (int)strlen(points[i]), points[i],
+		snprintf(spec, sizeof(spec), "%.*s=kill%s", (int)strcspn(points[i], "@"), points[i],
 			 at ? at : "");
 		rig_settle(rig, "cam/h/new.json");
 		rig_settle(rig, "cam/h/changed");
@@ -81,10 +85,23 @@ static void killed_anywhere(void **state)
 	}
 }
 
+static void killed_anywhere(void **state)
+{
+	(void)state;
+	kill_everywhere(0);
+}
+
+static void killed_anywhere_with_packs(void **state)
+{
+	(void)state;
+	kill_everywhere(5000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(killed_anywhere),
+		cmocka_unit_test(killed_anywhere_with_packs),
 	};
 
 	return rig_run(tests, sizeof(tests) / sizeof(tests[0]));

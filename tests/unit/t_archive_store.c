@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Archiving into a store that says no, late, wrong or nothing; keys that cannot be;
- * files in parts; many files.
+ * files in parts; many files, and several batches of the same ones.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,10 +21,16 @@
 #include "lib/clock.h"
 #include "lib/crc.h"
 #include "tests/unit/tier_rig.h"
+#include "tier/pack.h"
 
 static int setup(void **state)
 {
-	return rig_setup(state, "trash_grace=24h");
+	return rig_setup(state, "trash_grace=24h,pack_below=0");
+}
+
+static int setup_packed(void **state)
+{
+	return rig_setup(state, "trash_grace=24h,pack_below=64K");
 }
 
 /* ---- keys -------------------------------------------------------------------------- */
@@ -145,6 +152,50 @@ static void some_files_fail(void **state)
 	rig_check(rig);
 }
 
+/* The same of packs: whoever is in one shares its fate, and no other's. */
+static void some_packs_fail(void **state)
+{
+	static const char *const names[] = { "0", "1", "2", "3", "4", "5", "6", "7" };
+	static const char *const rules[] = {
+		"put error EIO nth 2 key .ebb/pack/*",	  "verify flip nth 2 key .ebb/pack/*",
+		"put lost now nth 2 key .ebb/pack/*",	  "put down now nth 2 key .ebb/pack/*",
+		"put error ENOSPC nth 2 key .ebb/pack/*", "put error EEXIST nth 2 key .ebb/pack/*",
+	};
+	struct rig *rig = *state;
+	char bytes[2000] = "", path[64];
+	int result[8];
+
+	rig->conf.pack_size = 2 * sizeof(bytes) + 100;
+	for (unsigned n = 0; n < sizeof(rules) / sizeof(rules[0]); n++) {
+		unsigned failed = 0;
+
+		for (unsigned i = 0; i < 8; i++) {
+			snprintf(bytes, sizeof(bytes), "%u %u", n, i);
+			snprintf(path, sizeof(path), "%u/%u", n, i);
+			rig_write(rig, path, bytes, sizeof(bytes));
+		}
+		rig_settle(rig, path);
+		snprintf(path, sizeof(path), "%u", n);
+		rig_faults(rig, rules[n]);
+		assert_int_equal(rig_archive_names(rig, path, names, 8, result), 0);
+		for (int i = 0; i < 8; i += 2) {
+			assert_int_equal(result[i], result[i + 1]);
+			assert_true(result[i] == 0 || result[i] == -EIO || result[i] == -ENOSPC ||
+				    result[i] == -ETIMEDOUT);
+			failed += result[i] < 0;
+		}
+		/* one that is full or does not answer takes no more */
+		assert_true(n < 2 || n == 5 ? failed == 1 : failed >= 1 && failed < 4);
+		rig_faults(rig, "");
+		rig_check(rig);
+		assert_int_equal(rig_archive_names(rig, path, names, 8, result), 0);
+		for (int i = 0; i < 8; i++)
+			assert_true(result[i] == 0 || result[i] == 1);
+		rig_check(rig);
+	}
+	assert_int_equal(rig_trash(rig, NULL), 0);
+}
+
 static void catalogue_fails(void **state)
 {
 	struct rig *rig = *state;
@@ -157,6 +208,97 @@ static void catalogue_fails(void **state)
 	rig_check(rig);
 	catalogue_set_readonly(rig->t->cat, "a test says so");
 	assert_int_equal(rig_archive(rig, "d/a"), -EROFS);
+}
+
+/* ---- a pack's answer got lost, and the store was asked again ----------------------------- */
+
+struct two {
+	struct rig *rig;
+	int result[2];
+};
+
+static void *archive_two(void *arg)
+{
+	static const char *const names[] = { "a", "b" };
+	struct two *two = arg;
+
+	rig_archive_names(two->rig, "d", names, 2, two->result);
+	return NULL;
+}
+
+/* The pack of d/a and d/b, 3000 bytes each, that this intent is about; or other bytes. */
+static void put_pack_of(struct rig *rig, const char *payload, bool right)
+{
+	unsigned long long number, ino[2];
+	char attempt[STORE_ATTEMPT_MAX];
+	char *data = malloc(6000), *key;
+	struct store_attrs attrs = { .attempt = attempt };
+	uint64_t len = 6000;
+	size_t room = 6000;
+
+	assert_int_equal(sscanf(payload,
+				"{\"packs\":[%llu],\"path\":\"d\",\"dir\":%*d,\"files\":"
+				"[[\"a\",%llu,%*d,3000],[\"b\",%llu,%*d,3000]]}",
+				&number, &ino[0], &ino[1]),
+			 3);
+	for (unsigned i = 0; i < 2; i++) {
+		const char *path = i ? "d/b" : "d/a";
+		struct pack_line line = { .path = path,
+					  .offset = i * 3000,
+					  .size = 3000,
+					  .ino = ino[i],
+					  .mtime_ns = ts_to_ns(rig_look(rig, path).cache.st_mtim) };
+
+		memset(data + line.offset, right ? 'a' + (int)i : 'x', 3000);
+		line.crc32c = crc32c(0, data + line.offset, 3000);
+		assert_int_equal(pack_line_append(&line, &data, &len, &room), 0);
+	}
+	key = object_pack_key(rig->t, number);
+	object_attempt(rig->t, number, attempt, sizeof(attempt));
+	attrs.path = key;
+	attrs.crc32c = crc32c(0, data, len);
+	assert_int_equal(store_put_wait(rig->t->store, key, data, len, &attrs), 0);
+	free(data);
+	free(key);
+}
+
+static void pack_is_there_already(struct rig *rig, bool right)
+{
+	struct two two = { .rig = rig };
+	char bytes[3000], go[300], spec[400];
+	struct intent_row intent;
+	pthread_t thread;
+	FILE *f;
+
+	rig_write(rig, "d/a", memset(bytes, 'a', sizeof(bytes)), sizeof(bytes));
+	rig_write(rig, "d/b", memset(bytes, 'b', sizeof(bytes)), sizeof(bytes));
+	rig_settle(rig, "d/b");
+	snprintf(go, sizeof(go), "%s/go", rig->dir);
+	snprintf(spec, sizeof(spec), "archive.intent=wait:%s", go);
+	rig_failpoints(rig, spec);
+	assert_int_equal(pthread_create(&thread, NULL, archive_two, &two), 0);
+	rig_until(rig_intents(rig) == 1);
+	assert_int_equal(cat_intents(rig->t->cat, 0, &intent, 1), 1);
+	put_pack_of(rig, intent.payload, right);
+	intent_row_fini(&intent);
+	f = fopen(go, "w");
+	assert_non_null(f);
+	fclose(f);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(two.result[i], right ? 0 : -EIO);
+	/* what was there is known, whatever it is */
+	rig_check(rig);
+}
+
+static void pack_of_ours_is_there(void **state)
+{
+	pack_is_there_already(*state, true);
+}
+
+static void other_bytes_are_there(void **state)
+{
+	pack_is_there_already(*state, false);
 }
 
 /* ---- large and many -------------------------------------------------------------------- */
@@ -236,13 +378,68 @@ static void a_thousand(void **state)
 		assert_int_equal(result[i], 0);
 		free((char *)names[i]);
 	}
-	assert_int_equal(rig_objects(rig), N_MANY);
+	if (rig->conf.pack_below)
+		assert_true(rig_objects(rig) <= N_MANY / 16); /* so many at least are a batch */
+	else
+		assert_int_equal(rig_objects(rig), N_MANY);
 	rig_check(rig);
 	free(names);
 	free(result);
 }
 
+struct rival {
+	struct rig *rig;
+	int result[40];
+};
+
+static void *archive_rival(void *arg)
+{
+	static const char *const names[] = {
+		"0",  "1",  "2",  "3",	"4",  "5",  "6",  "7",	"8",  "9",  "10", "11", "12", "13",
+		"14", "15", "16", "17", "18", "19", "20", "21", "22", "23", "24", "25", "26", "27",
+		"28", "29", "30", "31", "32", "33", "34", "35", "36", "37", "38", "39",
+	};
+	struct rival *v = arg;
+
+	rig_archive_names(v->rig, "d", names, 40, v->result);
+	return NULL;
+}
+
+static void two_at_once(void **state)
+{
+	struct rig *rig = *state;
+	struct rival v[3] = { { .rig = rig }, { .rig = rig }, { .rig = rig } };
+	pthread_t thread[3];
+	char path[64];
+
+	for (unsigned i = 0; i < 40; i++) {
+		snprintf(path, sizeof(path), "d/%u", i);
+		rig_capture(rig, path, i);
+	}
+	rig_settle(rig, path);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, archive_rival, &v[i]), 0);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(pthread_join(thread[i], NULL), 0);
+	for (unsigned i = 0; i < 40; i++) {
+		int won = 0;
+
+		for (int k = 0; k < 3; k++) {
+			int r = v[k].result[i];
+
+			won += r == 0;
+			assert_true(r == 0 || r == 1 || r == -EBUSY || r == -EAGAIN);
+		}
+		assert_true(won <= 1);
+	}
+	rig_check(rig);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, rig_teardown)
+#define PACKED(f)                                                 \
+	{                                                         \
+#f " packed", f, setup_packed, rig_teardown, NULL \
+	}
 
 int main(void)
 {
@@ -254,6 +451,12 @@ int main(void)
 		TEST(catalogue_fails),
 		TEST(large_file_in_parts),
 		TEST(a_thousand),
+		PACKED(some_packs_fail),
+		PACKED(pack_of_ours_is_there),
+		PACKED(other_bytes_are_there),
+		PACKED(a_thousand),
+		TEST(two_at_once),
+		PACKED(two_at_once),
 	};
 
 	return rig_run(tests, sizeof(tests) / sizeof(tests[0]));

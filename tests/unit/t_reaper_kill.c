@@ -58,17 +58,22 @@ static void reap_to_kill(struct rig *rig)
 	rig_until(false);
 }
 
-static void killed_at_work(void **state)
+static void kill_at_work(bool packed)
 {
-	static const char *const points[] = {
-		"archive.put=kill@20",	"archive.commit=kill@3", "release.unlink=kill@10",
-		"release.dir=kill@2",	"journal.put=kill@2",	 "commit.after=kill@9",
+	const char *const points[] = {
+		packed ? "archive.put=kill@5" : "archive.put=kill@20",
+		"archive.commit=kill@3",
+		"release.unlink=kill@10",
+		"release.dir=kill@2",
+		"journal.put=kill@2",
+		"commit.after=kill@9",
 		"archive.claim=kill@4",
 	};
 	struct rig *rig = rig_new(RIG_DIR, "archive_after=1s,release_after=0,high=100,low=99");
 	char path[64];
 
-	(void)state;
+	rig->conf.pack_below = packed ? 65536 : 0;
+	rig->conf.pack_wait = 0;
 	rig_open(rig);
 	for (size_t k = 0; k < sizeof(points) / sizeof(points[0]); k++) {
 		for (unsigned i = 0; i < 40; i++) {
@@ -93,11 +98,24 @@ static void killed_at_work(void **state)
 	rig_free(rig);
 }
 
+static void killed_at_work(void **state)
+{
+	(void)state;
+	kill_at_work(false);
+}
+
+static void killed_at_work_with_packs(void **state)
+{
+	(void)state;
+	kill_at_work(true);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(stopped_in_between),
 		cmocka_unit_test(killed_at_work),
+		cmocka_unit_test(killed_at_work_with_packs),
 	};
 
 	return rig_run(tests, sizeof(tests) / sizeof(tests[0]));

@@ -276,6 +276,14 @@ void *rig_read_local(struct rig *rig, const char *path, size_t *ret_len)
 	return buf;
 }
 
+static void read_packed(struct rig *rig, const struct file_row *row, const char *key, void *buf)
+{
+	size_t size = row->attr.size;
+
+	if (size > 0 && store_get_wait(rig->t->store, key, row->pack_off, buf, size) != (int)size)
+		fail_msg("'%s' is not in pack '%s'", row->name, key);
+}
+
 void *rig_read_stored(struct rig *rig, const struct file_row *row, size_t *ret_len)
 {
 	char *buf = malloc(row->attr.size + 1);
@@ -286,6 +294,11 @@ void *rig_read_stored(struct rig *rig, const struct file_row *row, size_t *ret_l
 		char *key;
 
 		assert_int_equal(object_key(rig->t, row, i, &key), 0);
+		if (row->object == ROW_OBJECT_PACK) {
+			read_packed(rig, row, key, buf);
+			free(key);
+			break;
+		}
 		if (store_get_all_wait(rig->t->store, key, row->attr.size - off, &part, &len) < 0)
 			fail_msg("object '%s' of '%s' is not there", key, row->name);
 		memcpy(buf + off, part, len);

@@ -67,11 +67,12 @@ int rig_intents(struct rig *rig);
 /* Trash rows; the newest one's into ret (may be NULL): the caller's to fini. */
 int rig_trash(struct rig *rig, struct trash_row *ret);
 bool rig_has_object(struct rig *rig, const char *key);
-uint64_t rig_objects(struct rig *rig); /* but ebbfs's own */
+uint64_t rig_objects(struct rig *rig); /* but ebbfs's own; a pack is one */
 
 /*
  * Every row's object is there and whole; every cache file that has its row's identity
- * has its bytes; every object has a row, or a trash row; no intent is left.
+ * has its bytes; every object has a row, or a trash row, or is a pack to be dropped;
+ * packs hold as many files as point into them; no intent is left.
  */
 void rig_check(struct rig *rig);
 

@@ -19,6 +19,7 @@
 #include "lib/crc.h"
 #include "lib/failpoint.h"
 #include "tests/unit/tier_rig.h"
+#include "tier/pack.h"
 
 /* ---- invariants ------------------------------------------------------------------ */
 
@@ -45,6 +46,18 @@ static void keys_add(struct keys *k, const struct file_row *row)
 	}
 }
 
+/* Packs that no row points into, and that are to be dropped. */
+static void keys_add_dead_packs(struct keys *k)
+{
+	struct pack_row pack = { 0 };
+
+	while (cat_packs_due(k->rig->t->cat, pack.id, INT64_MAX, &pack, 1) == 1) {
+		struct file_row row = { .object = ROW_OBJECT_PACK, .pack = pack.id };
+
+		keys_add(k, &row);
+	}
+}
+
 static bool keys_have(const struct keys *k, const char *key)
 {
 	for (size_t i = 0; i < k->n; i++)
@@ -55,7 +68,8 @@ static bool keys_have(const struct keys *k, const char *key)
 
 static bool is_internal(const char *key)
 {
-	return strncmp(key, ".ebb/", 5) == 0 && strncmp(key, ".ebb/o/", 7) != 0;
+	return strncmp(key, ".ebb/", 5) == 0 && strncmp(key, ".ebb/o/", 7) != 0 &&
+	       strncmp(key, PACK_PREFIX, strlen(PACK_PREFIX)) != 0;
 }
 
 static int count_object(const char *key, void *arg)
@@ -142,6 +156,7 @@ void rig_check(struct rig *rig)
 		keys_add(&k, &row.file);
 		trash_row_fini(&row);
 	}
+	keys_add_dead_packs(&k);
 	assert_int_equal(store_list(rig->t->store, "", check_object, &k), 0);
 	if (catalogue_check(rig->t->cat, rig->err, sizeof(rig->err)) < 0)
 		fail_msg("%s", rig->err);
