@@ -48,6 +48,11 @@ struct sink *tier_sink(struct tier *t)
 	return t->sink;
 }
 
+struct blobs *tier_blobs(struct tier *t)
+{
+	return t->blobs;
+}
+
 const struct conf *tier_conf(struct tier *t)
 {
 	return t->conf;
@@ -167,11 +172,11 @@ static int make_parts(struct tier *t)
 	    (r = pool_new("store", STORE_THREADS, &t->pool_store)) < 0 ||
 	    (r = window_new((unsigned)c->store_window, c->store_window_bytes, &t->window)) < 0 ||
 	    (r = blobs_new(t->store, c->read_cache, &t->blobs)) < 0 ||
-	    (r = ahead_new(t, &t->ahead)) < 0 ||
-	    (r = remotes_new(&t->remotes)) < 0 || (r = listings_new(&t->listings)) < 0 ||
-	    (r = intents_new(t, &t->intents)) < 0 || (r = journal_new(t, &t->journal)) < 0 ||
-	    (r = notify_new(t, &t->notify)) < 0 || (r = drop_new(t, &t->drop)) < 0 ||
-	    (r = checkpoint_new(t, &t->checkpoint)) < 0 || (r = reaper_new(t, &t->reaper)) < 0)
+	    (r = ahead_new(t, &t->ahead)) < 0 || (r = remotes_new(&t->remotes)) < 0 ||
+	    (r = listings_new(&t->listings)) < 0 || (r = intents_new(t, &t->intents)) < 0 ||
+	    (r = journal_new(t, &t->journal)) < 0 || (r = notify_new(t, &t->notify)) < 0 ||
+	    (r = drop_new(t, &t->drop)) < 0 || (r = checkpoint_new(t, &t->checkpoint)) < 0 ||
+	    (r = reaper_new(t, &t->reaper)) < 0)
 		return r;
 	return 0;
 }
