@@ -156,17 +156,23 @@ static void add_journal(struct catalogue *cat, struct json_object *g)
 	ctl_add_int(g, "checkpoint_s", s.seq ? (clock_real_ns() - s.done_ns) / NSEC_PER_SEC : 0);
 }
 
+/* Before anything is counted for the answer, which asks the catalogue itself. */
+static void add_work(struct ctl_conn *c, struct json_object *o)
+{
+	struct json_object *g = group(o, "catalogue");
+	struct catalogue_work work;
+
+	catalogue_work(tier_catalogue(c->t), &work);
+	ctl_add_int(g, "selects", (int64_t)work.selects);
+	ctl_add_int(g, "commits", (int64_t)work.commits);
+}
+
 static void add_catalogue(struct ctl_conn *c, struct json_object *o)
 {
 	struct catalogue *cat = tier_catalogue(c->t);
 	struct catalogue_ids ids = catalogue_ids(cat);
-	struct json_object *g = group(o, "catalogue");
-	struct catalogue_work work;
 	char text[UID128_STR_SIZE];
 
-	catalogue_work(cat, &work);
-	ctl_add_int(g, "selects", (int64_t)work.selects);
-	ctl_add_int(g, "commits", (int64_t)work.commits);
 	add_journal(cat, group(o, "journal"));
 	ctl_add_bool(o, "readonly", catalogue_is_readonly(cat));
 	ctl_add_str(o, "volume",
@@ -204,6 +210,7 @@ int ctl_op_status(struct ctl_conn *c, struct json_object *req)
 
 	(void)req;
 	c->result = o;
+	add_work(c, o);
 	r = reaper_status(c->t, &status);
 	if (r == 0)
 		r = catalogue_counts(tier_catalogue(c->t), &counts);
