@@ -169,7 +169,7 @@ static void command_is_stopped(void **state)
 
 static void store_fails_some(void **state)
 {
-	struct rig *rig = rig_idle("archive_after=1h");
+	struct rig *rig = rig_idle("archive_after=1h,pack_below=0");
 	struct report rep;
 
 	(void)state;
