@@ -232,6 +232,12 @@ void intent_row_fini(struct intent_row *row);
 
 int catalogue_counts(struct catalogue *c, struct catalogue_counts *ret);
 
+/* Since it was opened: how often it was asked, by all threads but the writer; transactions. */
+struct catalogue_work {
+	uint64_t selects, commits;
+};
+void catalogue_work(struct catalogue *c, struct catalogue_work *ret);
+
 /* ---- the journal (what ships it is tier/journal.c) ---------------------- */
 
 struct journal_part {

@@ -74,7 +74,8 @@ struct catalogue {
 	pthread_key_t reader_key;
 	pthread_t thread;
 
-	_Atomic bool readonly; /* never false again */
+	_Atomic bool readonly;	  /* never false again */
+	_Atomic uint64_t selects; /* statements run on readers' connections */
 
 	/* protected by lock */
 	struct lock lock;

@@ -11,12 +11,13 @@
 #include "meta/db.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/log.h"
-#include "meta/catalogue.h"
+#include "meta/catalogue_int.h"
 
 #define BUSY_TIMEOUT_MS 5000
 #define FULL_LOG_MS 60000
@@ -190,6 +191,8 @@ void query_init(struct query *q, struct db *db, enum sql_id id)
 		stick(q, sqlite3_prepare_v3(db->handle, sql_text[id], -1, SQLITE_PREPARE_PERSISTENT,
 					    slot, NULL));
 	q->stmt = *slot;
+	if (db->owner && db != &db->owner->db)
+		atomic_fetch_add_explicit(&db->owner->selects, 1, memory_order_relaxed);
 }
 
 void query_fini(struct query *q)

@@ -12,6 +12,7 @@
  * used; it is raised when half a block is left, so that hardly anybody waits.
  */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -205,6 +206,14 @@ int catalogue_counts(struct catalogue *c, struct catalogue_counts *ret)
 {
 	*ret = state_now(c).counts;
 	return 0;
+}
+
+void catalogue_work(struct catalogue *c, struct catalogue_work *ret)
+{
+	*ret = (struct catalogue_work){
+		.selects = atomic_load_explicit(&c->selects, memory_order_relaxed),
+		.commits = wal_commits(&c->wal) - 1, /* opening counts as one */
+	};
 }
 
 /* ---- numbers ---- */

@@ -2,13 +2,14 @@
 /*
  * Which directories are read in order, and what comes next in them.
  *
- *	opened a -> opened b, b after a: a stream --job--> rows after b: packs, objects loaded
- *	             |                                        |
- *	             '--half of them were opened: job again---'
+ *	opened a -> opened b, a little after a: a stream --job--> rows after b: packs, objects loaded
+ *	             |                                               |
+ *	             '----------half of it was passed: job again-----'
  *
- * Always true, under the lock: a stream has at most one job; what it has loaded and
- * nobody has opened yet is at most AHEAD_BYTES, or one object.  All of it is a guess:
- * a stream that is wrong costs reading, never a wrong byte.
+ * Always true, under the lock: a stream has at most one job, which loads one window
+ * (AHEAD_BYTES, less with a small read_cache, or one object), and whoever reads has
+ * passed half of the window before.  All of it is a guess: a stream that is wrong costs
+ * reading, never a wrong byte.
  */
 #include "tier/ahead.h"
 
@@ -32,16 +33,20 @@
 #define AHEAD_OBJECTS 32
 #define WALK_ROWS 16384 /* most rows looked at by one job */
 #define PAGE_ROWS 64
+#define NEAR_FILES 16 /* so many may be left out, and so many in turn be opened late */
 
 struct stream {
 	struct job job;
 	struct tier *t;
 	/* protected by lock */
 	dirid_t dir;		       /* 0: free */
-	char last[ROW_NAME_MAX + 1];   /* opened last */
+	char first[ROW_NAME_MAX + 1];  /* opened first, or before a jump */
+	char last[ROW_NAME_MAX + 1];   /* the last in order that was opened */
 	char loaded[ROW_NAME_MAX + 1]; /* as far as a job came; "" not at all */
-	unsigned in_order;
-	unsigned span, left; /* files the last job covered; of them not opened yet */
+	char half[ROW_NAME_MAX + 1];   /* the next job begins when this is passed */
+	unsigned in_order;	       /* files since first; 0: none was opened */
+	unsigned late;		       /* in turn opened before last */
+	unsigned round; /* how often it began anew: what a job found is of one round */
 	bool busy, at_end;
 	uint64_t used; /* when; the least is replaced */
 };
@@ -80,10 +85,13 @@ struct walk {
 	dirid_t dir;
 	char *path; /* owned: of the directory */
 	char after[ROW_NAME_MAX + 1];
-	uint64_t pack; /* seen last */
-	uint64_t bytes;
-	unsigned objects, files, rows;
-	bool full, end;
+	char final[ROW_NAME_MAX + 1];  /* the last released one */
+	char newest[ROW_NAME_MAX + 1]; /* whose object was loaded last */
+	char half[ROW_NAME_MAX + 1];   /* behind half of the window; "" not come to */
+	uint64_t pack;		       /* seen last */
+	uint64_t window_bytes, bytes;
+	unsigned objects, rows;
+	bool apart, full, end;
 };
 
 static bool is_local(const struct walk *w, const char *name)
@@ -94,22 +102,27 @@ static bool is_local(const struct walk *w, const char *name)
 	return !path || fstatat(cache_root_fd(w->t->cache), path, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/* 0; -ENOBUFS: not now. */
+/* 0: it comes, or is too large to; -ENOBUFS: not now. */
 static int load(struct walk *w, const struct file_row *row, uint64_t size, bool once)
 {
 	AUTO_FREE char *key = NULL;
 	int r;
 
-	if (w->objects >= AHEAD_OBJECTS || (w->objects > 0 && w->bytes + size > AHEAD_BYTES))
+	if (size > w->t->conf->read_cache / 2)
+		return 0;
+	if (w->objects >= AHEAD_OBJECTS || (w->objects > 0 && w->bytes + size > w->window_bytes))
 		return -ENOBUFS;
 	r = object_key(w->t, row, 0, &key);
 	if (r == 0)
 		r = blobs_load(w->t->blobs, object_number(row), key, size, once);
-	if (r == 0) {
-		w->objects++;
-		w->bytes += size;
-	}
-	return r;
+	if (r < 0)
+		return r;
+	if (!w->half[0] && (w->objects >= AHEAD_OBJECTS / 2 || w->bytes >= w->window_bytes / 2))
+		strcpy(w->half, row->name);
+	strcpy(w->newest, row->name);
+	w->objects++;
+	w->bytes += size;
+	return 0;
 }
 
 static int walk_packed(struct walk *w, const struct file_row *row)
@@ -132,12 +145,14 @@ static int walk_row(struct walk *w, const struct file_row *row)
 {
 	int r = 0;
 
-	if (row->attr.size > 0 && row->attr.size <= AHEAD_FILE_BYTES &&
-	    !(row->object == ROW_OBJECT_PACK && row->pack == w->pack) && !is_local(w, row->name))
+	/* Local ones are not asked for here. */
+	if (is_local(w, row->name))
+		return 0;
+	if (row->attr.size > 0 && row->attr.size <= AHEAD_FILE_BYTES)
 		r = row->object == ROW_OBJECT_PACK ? walk_packed(w, row)
 						   : load(w, row, row->attr.size, true);
 	if (r == 0)
-		w->files++;
+		strcpy(w->final, row->name);
 	return r;
 }
 
@@ -160,27 +175,83 @@ static void walk(struct walk *w)
 	w->end = w->end && !w->full;
 }
 
+/* Are at most this many released files between the two names? */
+static bool are_near(struct walk *w, const char *from, const char *to, unsigned most)
+{
+	struct file_row rows[PAGE_ROWS];
+	unsigned between = 0;
+	char after[ROW_NAME_MAX + 1];
+	int n;
+
+	strcpy(after, from);
+	do {
+		n = cat_files_after(w->t->cat, w->dir, after, rows, PAGE_ROWS);
+		for (int i = 0; i < n; i++) {
+			if (strcmp(rows[i].name, to) >= 0)
+				return true;
+			between += !is_local(w, rows[i].name);
+			if (between > most || ++w->rows > WALK_ROWS)
+				return false;
+			strcpy(after, rows[i].name);
+		}
+	} while (n == PAGE_ROWS);
+	return n >= 0;
+}
+
+static void restart(struct stream *s, const char *name)
+{
+	s->in_order = 1;
+	s->late = 0;
+	s->loaded[0] = s->half[0] = '\0';
+	s->at_end = false;
+	s->round++;
+	memmove(s->first, name, strlen(name) + 1);
+	memmove(s->last, name, strlen(name) + 1);
+}
+
+static void job_done(struct stream *s, const struct walk *w)
+{
+	if (w->apart) {
+		restart(s, s->last);
+		return;
+	}
+	s->at_end = w->end;
+	strcpy(s->loaded, w->end ? w->final : w->after);
+	strcpy(s->half, w->half[0] ? w->half : w->newest);
+}
+
 static void run(struct job *job)
 {
 	struct stream *s = (struct stream *)job;
 	struct ahead *a = s->t->ahead;
+	uint64_t most_bytes = s->t->conf->read_cache / 2;
 	struct walk w = { .t = s->t };
+	char first[ROW_NAME_MAX + 1], last[ROW_NAME_MAX + 1];
+	unsigned round, files;
+	bool known;
 	int r;
 
+	w.window_bytes = most_bytes < AHEAD_BYTES ? most_bytes : AHEAD_BYTES;
 	lock_take(&a->lock);
 	w.dir = s->dir;
-	strcpy(w.after, strcmp(s->loaded, s->last) > 0 ? s->loaded : s->last);
+	round = s->round;
+	known = s->loaded[0];
+	files = s->in_order;
+	strcpy(first, s->first);
+	strcpy(last, s->last);
+	strcpy(w.after, strcmp(s->loaded, last) > 0 ? s->loaded : last);
 	lock_drop(&a->lock);
+	strcpy(w.final, w.after);
 	r = cat_dir_path(w.t->cat, w.dir, &w.path);
-	if (r == 0)
+	w.apart = r == 0 && !known && !are_near(&w, first, last, files + NEAR_FILES);
+	if (r == 0 && !w.apart)
 		walk(&w);
 	free(w.path);
 	lock_take(&a->lock);
 	s->busy = false;
-	s->at_end = r < 0 || w.end;
-	strcpy(s->loaded, w.after);
-	s->left += w.files;
-	s->span = s->left;
+	w.end = w.end || r < 0;
+	if (round == s->round)
+		job_done(s, &w);
 	lock_drop(&a->lock);
 }
 
@@ -201,26 +272,34 @@ static struct stream *find(struct ahead *a, dirid_t dir) REQUIRES(a->lock)
 	if (!oldest)
 		return NULL;
 	oldest->dir = dir;
-	oldest->last[0] = oldest->loaded[0] = '\0';
-	oldest->in_order = oldest->span = oldest->left = 0;
-	oldest->at_end = false;
+	oldest->in_order = 0;
 	return oldest;
+}
+
+/* One of several readers, a little behind the others; not who begins anew. */
+static bool is_late(struct stream *s, const char *name)
+{
+	return s->in_order >= IN_ORDER && strcmp(name, s->first) > 0 && ++s->late <= NEAR_FILES &&
+	       !(s->at_end && strcmp(s->last, s->loaded) >= 0);
 }
 
 static void advance(struct stream *s, const char *name)
 {
-	if (strcmp(name, s->last) > 0) {
-		s->in_order++;
-		s->left -= s->left > 0;
-	} else if (strcmp(name, s->loaded) > 0 || s->in_order < IN_ORDER || s->at_end) {
-		/* from the start, or here and there */
-		s->in_order = 1;
-		s->left = s->span = 0;
-		s->loaded[0] = '\0';
-		s->at_end = false;
-	} else {
-		s->left -= s->left > 0; /* another of several readers, a little behind */
+	int order = strcmp(name, s->last);
+
+	if (s->in_order == 0 || (order < 0 && !is_late(s, name))) {
+		restart(s, name);
 		return;
+	}
+	if (order <= 0)
+		return; /* late, or once more */
+	s->late = 0;
+	s->in_order++;
+	if (s->loaded[0] && !s->busy && strcmp(name, s->loaded) > 0) {
+		/* Beyond what was looked at: the job says whether it is the next one. */
+		strcpy(s->first, s->last);
+		s->loaded[0] = s->half[0] = '\0';
+		s->at_end = false;
 	}
 	strcpy(s->last, name);
 }
@@ -238,7 +317,8 @@ void ahead_opened(struct tier *t, const struct file_row *row)
 	if (s) {
 		s->used = ++a->clock;
 		advance(s, row->name);
-		go = s->in_order >= IN_ORDER && !s->busy && !s->at_end && s->left <= s->span / 2;
+		go = s->in_order >= IN_ORDER && !s->busy && !s->at_end &&
+		     strcmp(s->last, s->half) >= 0;
 		s->busy = s->busy || go;
 	}
 	lock_drop(&a->lock);

@@ -4,8 +4,9 @@
  * rsync) finds the next ones in memory.
  *
  * A listing gives released names in the order of their rows, so "one after the other"
- * is that order.  The second file in a row starts it; then whole packs, and objects of
- * up to AHEAD_FILE_BYTES, come before they are asked for (tier/blobs.h keeps them).
+ * is that order.  The second file in a row starts it, one that is far from the first does
+ * not; then whole packs, and objects of up to AHEAD_FILE_BYTES, come before they are
+ * asked for (tier/blobs.h keeps them).
  */
 #ifndef EBB_TIER_AHEAD_H
 #define EBB_TIER_AHEAD_H

@@ -6,7 +6,7 @@
  *	         ^________________________|  wrong, short, error: -EIO to all who wait
  *	large: each read is one or more store reads, continued until it is whole
  *
- * Always true: a callback comes once, within the store's timeout; bytes given are
+ * Always true: a callback comes once, within the timeout of each operation; bytes given are
  * either compared with the row's checksum (small) or at least all there (large).
  */
 #include "tier/read.h"

@@ -27,8 +27,9 @@ void remote_get_attr(struct remote *r, struct row_attr *ret);
 void remote_set_attr(struct remote *r, const struct row_attr *attr);
 
 /*
- * cb once, on any thread, within store_timeout: bytes, 0 at the end, -EIO.  buf is the
- * caller's until then.  No more than half of a FUSE session's requests may wait:
+ * cb once, on any thread: bytes, 0 at the end, -EIO; within store_timeout for each operation
+ * it takes (one; two if what was being read ahead for it failed).  buf is the caller's until
+ * then.  No more than half of a FUSE session's requests may wait:
  * that bound is fs's.
  */
 void remote_read(struct remote *r, uint64_t off, void *buf, size_t len,

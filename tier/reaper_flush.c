@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tier/reaper_look.h"
@@ -130,6 +131,13 @@ static void note_txn(struct look *l, const char *name)
 		l->txn = row.txn;
 }
 
+static int by_name(const void *a, const void *b)
+{
+	const struct archive_file *x = a, *y = b;
+
+	return strcmp(x->name, y->name);
+}
+
 void look_flush_due(struct look *l)
 {
 	const char *last = NULL;
@@ -138,6 +146,8 @@ void look_flush_due(struct look *l)
 
 	if (l->n_due == 0)
 		return;
+	/* In packs neighbours are together: who reads in order needs one after the other. */
+	qsort(l->due, l->n_due, sizeof(*l->due), by_name);
 	r = archive_batch(l->r->t, l->dir, l->due, l->n_due);
 	for (size_t i = 0; i < l->n_due; i++) {
 		const struct archive_file *f = &l->due[i];

@@ -49,6 +49,11 @@ struct sink *tier_sink(struct tier *t)
 	return t->sink;
 }
 
+struct blobs *tier_blobs(struct tier *t)
+{
+	return t->blobs;
+}
+
 const struct conf *tier_conf(struct tier *t)
 {
 	return t->conf;

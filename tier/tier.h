@@ -27,6 +27,7 @@
 #include "tier/cache.h"
 #include "tier/node.h"
 
+struct blobs;
 struct tier;
 struct sink;
 struct store;
@@ -60,6 +61,7 @@ struct cache *tier_cache(struct tier *t);
 struct catalogue *tier_catalogue(struct tier *t);
 struct store *tier_store(struct tier *t);
 struct sink *tier_sink(struct tier *t); /* NULL: none */
+struct blobs *tier_blobs(struct tier *t);
 const struct conf *tier_conf(struct tier *t);
 
 /* Where parked requests wait: for commits and claims; for the store. */

@@ -20,6 +20,12 @@
  *	sinks[].oldest_s		age of the oldest waiting event; 0 none
  *	store.url, .up, .error, .volume_ok (it was found to be this catalogue's),
  *	store.free_bytes, .total_bytes	0: not known
+ *	store.ops.put, .verify, .stat, .get, .drop	operations since the start
+ *	store.bytes_put, .bytes_got, .errors, .timeouts	the same
+ *	read_ahead.bytes		of packs and files in memory
+ *	read_ahead.loads, .reads, .unused	since the start: objects that were loaded, reads that
+ *					they answered, those that left unread
+ *	catalogue.selects, .commits	statements of readers, transactions, since the start
  *	journal.backlog_bytes		not in the store's journal yet
  *	journal.next			number of its next part
  *	journal.dropped			parts up to this number are gone, a checkpoint replaces them
@@ -33,6 +39,7 @@
  *	fuse.parked.refused		failed with EIO as too many waited for the store
  *	fuse.inodes_forgotten		asked back from the kernel (max_inodes)
  *	fuse.passthrough		local files are read and written by the kernel alone
+ *	fuse.io_uring			its requests come over io_uring
  *	readonly			the catalogue refuses changes: see the daemon's log
  *	volume, node, mountpoint, version
  */
@@ -198,7 +205,8 @@ const struct ctl_command ctl_status = {
 	.summary = "what is local, archived and released, and whether everything answers",
 	.text = "Prints a table. --json prints an object with the members local, archived, released, trash\n"
 		"(files, bytes), other (files), oldest_unarchived_s, dirs_waiting, scanning, rates,\n"
-		"since_start, sinks, store, journal, cache, fuse, readonly, volume, node, mountpoint, version.",
+		"since_start, sinks, store, read_ahead, catalogue, journal, cache, fuse, readonly, volume, node,\n"
+		"mountpoint, version.",
 	.options = CTL_OPT_JSON,
 	.run = status_run,
 };

@@ -4,6 +4,7 @@
 #include "backend/sink.h"
 #include "backend/store.h"
 #include "lib/clock.h"
+#include "tier/blobs.h"
 #include "tier/journal.h"
 #include "tier/reaper.h"
 #include "tools/mount_ctl_int.h"
@@ -78,6 +79,25 @@ static void add_sinks(struct ctl_conn *c, struct json_object *o, const struct ca
 	ctl_add_int(one, "oldest_s", (clock_real_ns() - oldest_ns) / NSEC_PER_SEC);
 }
 
+static void add_store_ops(struct store *store, struct json_object *g)
+{
+	static const char *const names[STORE_OPS] = { [STORE_PUT] = "put",
+						      [STORE_VERIFY] = "verify",
+						      [STORE_STAT] = "stat",
+						      [STORE_GET] = "get",
+						      [STORE_DROP] = "drop" };
+	struct json_object *ops = group(g, "ops");
+	struct store_counts n;
+
+	store_counts(store, &n);
+	for (int i = 0; i < STORE_OPS; i++)
+		ctl_add_int(ops, names[i], (int64_t)n.ops[i]);
+	ctl_add_int(g, "bytes_put", (int64_t)n.bytes_put);
+	ctl_add_int(g, "bytes_got", (int64_t)n.bytes_got);
+	ctl_add_int(g, "errors", (int64_t)n.errors);
+	ctl_add_int(g, "timeouts", (int64_t)n.timeouts);
+}
+
 static void add_store(struct ctl_conn *c, struct json_object *o)
 {
 	struct json_object *g = group(o, "store");
@@ -91,6 +111,19 @@ static void add_store(struct ctl_conn *c, struct json_object *o)
 	ctl_add_bool(g, "volume_ok", volume_ok(c->t));
 	ctl_add_int(g, "free_bytes", (int64_t)health.free_bytes);
 	ctl_add_int(g, "total_bytes", (int64_t)health.total_bytes);
+	add_store_ops(store, g);
+}
+
+static void add_read_ahead(struct ctl_conn *c, struct json_object *o)
+{
+	struct json_object *g = group(o, "read_ahead");
+	struct blobs_counts n;
+
+	blobs_counts(tier_blobs(c->t), &n);
+	ctl_add_int(g, "bytes", (int64_t)n.bytes);
+	ctl_add_int(g, "loads", (int64_t)n.loads);
+	ctl_add_int(g, "reads", (int64_t)n.reads);
+	ctl_add_int(g, "unused", (int64_t)n.unused);
 }
 
 static int add_cache(struct ctl_conn *c, struct json_object *o)
@@ -121,6 +154,17 @@ static void add_journal(struct catalogue *cat, struct json_object *g)
 	ctl_add_int(g, "since_checkpoint_bytes", s.since_bytes);
 	ctl_add_int(g, "checkpoint", (int64_t)s.seq);
 	ctl_add_int(g, "checkpoint_s", s.seq ? (clock_real_ns() - s.done_ns) / NSEC_PER_SEC : 0);
+}
+
+/* Before anything is counted for the answer, which asks the catalogue itself. */
+static void add_work(struct ctl_conn *c, struct json_object *o)
+{
+	struct json_object *g = group(o, "catalogue");
+	struct catalogue_work work;
+
+	catalogue_work(tier_catalogue(c->t), &work);
+	ctl_add_int(g, "selects", (int64_t)work.selects);
+	ctl_add_int(g, "commits", (int64_t)work.commits);
 }
 
 static void add_catalogue(struct ctl_conn *c, struct json_object *o)
@@ -154,6 +198,7 @@ static void add_fuse(struct ctl_conn *c, struct json_object *o)
 	ctl_add_int(parked, "refused", (int64_t)n.refused);
 	ctl_add_int(g, "inodes_forgotten", (int64_t)n.inodes_forgotten);
 	ctl_add_bool(g, "passthrough", n.passthrough);
+	ctl_add_bool(g, "io_uring", n.io_uring);
 }
 
 int ctl_op_status(struct ctl_conn *c, struct json_object *req)
@@ -165,6 +210,7 @@ int ctl_op_status(struct ctl_conn *c, struct json_object *req)
 
 	(void)req;
 	c->result = o;
+	add_work(c, o);
 	r = reaper_status(c->t, &status);
 	if (r == 0)
 		r = catalogue_counts(tier_catalogue(c->t), &counts);
@@ -176,6 +222,7 @@ int ctl_op_status(struct ctl_conn *c, struct json_object *req)
 	add_rates(o, &status);
 	add_sinks(c, o, &counts);
 	add_store(c, o);
+	add_read_ahead(c, o);
 	add_fuse(c, o);
 	add_catalogue(c, o);
 	return 0;

@@ -11,7 +11,7 @@
 #include "fs/uring.h"
 #include "fs/waiters.h"
 
-static struct waiters *new (unsigned rings, unsigned entries)
+static struct waiters *made(unsigned rings, unsigned entries)
 {
 	struct waiters *w;
 
@@ -21,7 +21,7 @@ static struct waiters *new (unsigned rings, unsigned entries)
 
 static void half_may_wait(void **state)
 {
-	struct waiters *w = new (1, 16);
+	struct waiters *w = made(1, 16);
 
 	for (int i = 0; i < 8; i++)
 		assert_int_equal(waiters_enter(w), 0);
@@ -33,7 +33,7 @@ static void half_may_wait(void **state)
 
 static void more_while_the_store_answers(void **state)
 {
-	struct waiters *w = new (1, 16);
+	struct waiters *w = made(1, 16);
 
 	for (int i = 0; i < 8; i++)
 		assert_int_equal(waiters_enter(w), 0);
@@ -50,7 +50,7 @@ static void more_while_the_store_answers(void **state)
 
 static void each_ring_has_its_own(void **state)
 {
-	struct waiters *w = new (64, 4);
+	struct waiters *w = made(64, 4);
 	int ring = waiters_enter(w);
 
 	assert_in_range(ring, 0, 63);
@@ -62,7 +62,7 @@ static void each_ring_has_its_own(void **state)
 
 static void tiny_rings_let_one_wait(void **state)
 {
-	struct waiters *w = new (1, 1);
+	struct waiters *w = made(1, 1);
 
 	assert_int_equal(waiters_enter(w), 0);
 	assert_int_equal(waiters_enter(w), -1);

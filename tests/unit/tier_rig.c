@@ -288,7 +288,14 @@ void *rig_read_stored(struct rig *rig, const struct file_row *row, size_t *ret_l
 {
 	char *buf = malloc(row->attr.size + 1);
 
-	for (unsigned i = 0; i < object_count(row); i++) {
+	if (row->object == ROW_OBJECT_PACK) {
+		AUTO_FREE char *pack = object_pack_key(rig->t, row->pack);
+
+		assert_int_equal(store_get_wait(rig->t->store, pack, row->pack_off, buf,
+						row->attr.size),
+				 row->attr.size);
+	}
+	for (unsigned i = 0; row->object != ROW_OBJECT_PACK && i < object_count(row); i++) {
 		size_t off = i * OBJECT_PART_BYTES, len;
 		void *part;
 		char *key;

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: MIT
+"""Reading ahead: what reading released files costs the store, and that it never costs a wrong byte."""
+
+import errno
+import os
+import subprocess
+
+import pytest
+
+from pylib import proc
+
+OPTIONS = {"archive_after": "1h", "pack_wait": "0s", "store_timeout": "20s"}
+DIR = "cam/2017"
+SMALL, LARGE = 1500, 200_000
+
+
+def content(i, size):
+    return bytes([i % 251]) + os.urandom(16) + bytes([(i * 7) % 253]) * (size - 17)
+
+
+def faults(m, *lines):
+    fresh = os.path.join(m.dir, "rules.new")
+    with open(fresh, "w", encoding="utf-8") as file:
+        file.write("".join(line + "\n" for line in lines))
+    os.rename(fresh, os.path.join(m.dir, "rules"))
+
+
+def released(mount, n, size, **options):
+    """A mount with a store that can fail, and n released files that nobody read yet."""
+    m = mount(start=False, options={**OPTIONS, **options})
+    m.store_url = f"fault:{m.dir}/rules:dir:{m.store}"
+    m.start()
+    data = {f"{DIR}/f{i:03}.jpg": content(i, size) for i in range(n)}
+    for path, text in data.items():
+        m.write(path, text)
+    m.archive()
+    m.release()
+    m.restart()
+    assert set(m.states(*data).values()) == {"released"}
+    return m, data
+
+
+def packs(m):
+    found = []
+    for base, _, names in os.walk(os.path.join(m.store, ".ebb/pack")):
+        found += [os.path.join(base, name) for name in names]
+    return found
+
+
+class Cost:
+    """What the store did while this was entered."""
+
+    def __init__(self, m):
+        self.m, self.before, self.gets, self.bytes = m, None, None, None
+
+    def __enter__(self):
+        self.before = self.m.status()
+        return self
+
+    def __exit__(self, *_):
+        after = self.m.status()
+        self.gets = after["store"]["ops"]["get"] - self.before["store"]["ops"]["get"]
+        self.bytes = after["store"]["bytes_got"] - self.before["store"]["bytes_got"]
+
+
+def read_or_error(m, path):
+    try:
+        return m.read(path)
+    except OSError as err:
+        return err.errno
+
+
+@pytest.mark.parametrize("pack_below", ["64K", "0"], ids=["packed", "alone"])
+def test_one_file_is_one_get(mount, pack_below):
+    m, data = released(mount, 20, SMALL, pack_below=pack_below)
+    assert len(packs(m)) == (1 if pack_below == "64K" else 0)
+    path = f"{DIR}/f007.jpg"
+    with Cost(m) as cost:
+        assert m.read(path) == data[path]
+    assert (cost.gets, cost.bytes) == (1, SMALL)
+    assert m.status()["read_ahead"]["loads"] == 0
+
+
+def test_files_here_and_there_are_one_get_each(mount):
+    m, data = released(mount, 200, SMALL, pack_below="0")
+    paths = [f"{DIR}/f{i:03}.jpg" for i in (100, 30, 150, 2, 60, 199, 90)]
+    with Cost(m) as cost:
+        for path in paths:
+            assert m.read(path) == data[path]
+    assert cost.gets == len(paths)
+
+
+def copy_of(m, how, to):
+    os.mkdir(to)
+    if how == "cp":
+        proc.run("cp", "-r", m.full(DIR), os.path.join(to, "2017"))
+    else:
+        subprocess.run(f"tar c -C {m.full('cam')} 2017 | tar x -C {to}", shell=True, check=True)
+    return {f"{DIR}/{name}": open(os.path.join(to, "2017", name), "rb").read()
+            for name in os.listdir(os.path.join(to, "2017"))}
+
+
+@pytest.mark.parametrize("how", ["tar", "cp"])
+def test_directory_of_packs_is_a_get_a_pack(mount, tmpdir_below, how):
+    m, data = released(mount, 500, SMALL, pack_size="128K")
+    n = len(packs(m))
+    assert n >= 5
+    with Cost(m) as cost:
+        assert copy_of(m, how, os.path.join(tmpdir_below, "copy")) == data
+    assert n <= cost.gets <= n + 4
+
+
+def test_directory_of_files_is_a_get_a_file(mount, tmpdir_below):
+    m, data = released(mount, 100, LARGE)
+    faults(m, "get delay 50ms")
+    with Cost(m) as cost:
+        assert copy_of(m, "cp", os.path.join(tmpdir_below, "copy")) == data
+    assert 100 <= cost.gets <= 104
+    ahead = m.status()["read_ahead"]
+    assert ahead["loads"] >= 95 and ahead["unused"] == 0
+    assert ahead["reads"] >= 95 and ahead["bytes"] == 0
+
+
+def test_loads_begin_before_they_are_asked_for(mount):
+    m, data = released(mount, 100, LARGE)
+    paths = sorted(data)
+    assert m.read(paths[0]) == data[paths[0]]
+    faults(m, "get hold key */f00[2-9].jpg", "get hold key */f0[1-9]?.jpg")
+    with Cost(m) as cost:
+        assert m.read(paths[1]) == data[paths[1]]
+        # All of them at once: none has its answer.
+        proc.wait_until(lambda: m.status()["read_ahead"]["loads"] >= 20, 60, "20 loads")
+    assert cost.gets == 1
+    faults(m)
+    for path in paths[2:]:
+        assert m.read(path) == data[path]
+
+
+def test_memory_is_bounded(mount):
+    m, data = released(mount, 100, LARGE, read_cache="2M")
+    with Cost(m) as cost:
+        for i, path in enumerate(sorted(data)):
+            assert m.read(path) == data[path]
+            if i % 5 == 0:
+                assert m.status()["read_ahead"]["bytes"] <= 2 << 20
+    assert 100 <= cost.gets <= 104
+    assert m.status()["read_ahead"]["loads"] >= 90
+
+
+def test_none_is_read_ahead_without_memory_for_it(mount):
+    m, data = released(mount, 30, SMALL, read_cache="0")
+    with Cost(m) as cost:
+        for path in sorted(data):
+            assert m.read(path) == data[path]
+    assert (cost.gets, cost.bytes) == (30, 30 * SMALL)
+
+
+def damage(pack, at):
+    with open(pack, "r+b") as file:
+        file.seek(at)
+        byte = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte[0] ^ 0x10]))
+
+
+def test_damaged_pack_gives_no_wrong_byte(mount):
+    m, data = released(mount, 60, SMALL)
+    m.expect_log(r"its bytes are not those that were archived")
+    (pack,) = packs(m)
+    bad = f"{DIR}/f030.jpg"
+    with open(pack, "rb") as file:
+        at = file.read().index(data[bad])
+    os.chmod(pack, 0o600)
+    damage(pack, at + 700)
+    for _ in range(2):
+        for path in sorted(data):
+            assert read_or_error(m, path) == (errno.EIO if path == bad else data[path]), path
+    assert m.status()["read_ahead"]["loads"] >= 1
+    damage(pack, at + 700)
+    m.restart()
+    assert m.read(bad) == data[bad]
+
+
+def test_pack_that_was_cut_off_gives_no_wrong_byte(mount):
+    m, data = released(mount, 60, SMALL)
+    m.expect_log(r"cannot read object")
+    (pack,) = packs(m)
+    os.chmod(pack, 0o600)
+    os.truncate(pack, 30 * SMALL + 5)
+    got = {path: read_or_error(m, path) for path in sorted(data)}
+    assert sum(value == errno.EIO for value in got.values()) == 30
+    assert all(value in (errno.EIO, data[path]) for path, value in got.items())
+
+
+@pytest.mark.parametrize("pack_below", ["64K", "0"], ids=["packed", "alone"])
+def test_store_that_goes_down_and_comes_back(mount, pack_below):
+    m, data = released(mount, 300, SMALL, pack_below=pack_below, pack_size="64K", read_cache="200K")
+    m.expect_log(r"no answer within", r"cannot read object", r"is down")
+    paths = sorted(data)
+    for path in paths[:20]:
+        assert m.read(path) == data[path]
+    faults(m, "* down now")
+    got = [read_or_error(m, path) for path in paths[20:]]
+    assert got[-1] == errno.EIO
+    assert all(value in (errno.EIO, data[path]) for path, value in zip(paths[20:], got))
+    faults(m)
+    proc.wait_until(lambda: m.status()["store"]["up"], 60, "the store up")
+    with Cost(m) as cost:
+        for path in paths:
+            assert m.read(path) == data[path]
+    # It goes on reading ahead.
+    assert cost.gets <= (320 if pack_below == "0" else 20)
+    assert m.status()["read_ahead"]["bytes"] <= 200 << 10

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: MIT
+"""What each thing costs in requests of the kernel, exactly: ARCHITECTURE.md, "What each thing costs"."""
+
+import contextlib
+import os
+
+import pytest
+
+from pylib import proc
+
+OPTIONS = {"archive_after": "1h", "pack_wait": "0s"}
+SIZE = 1500
+
+
+class Meter:
+    """The daemon's own count of requests.  Forgets are left out: memory decides when they come."""
+
+    def __init__(self, m):
+        self.m, self.last = m, None
+        self.passthrough = m.status()["fuse"]["passthrough"]
+
+    def counts(self):
+        requests = self.m.status()["fuse"]["requests"]
+        return {name: n for name, n in requests.items() if not name.startswith("forget")}
+
+    @contextlib.contextmanager
+    def costs(self, what, local_read=0, local_write=0, **want):
+        """want: how often each request comes.  local_*: what passthrough saves."""
+        if not self.passthrough:
+            saved = {"read": local_read, "write": local_write}
+            want.update({name: n for name, n in saved.items() if n})
+        before = self.counts()
+        assert self.last in (None, before), f"late, before '{what}'"
+        yield
+        # The last close is told of when it is over.
+        closed = {name: before[name] + want.get(name, 0) for name in ("release", "releasedir")}
+        proc.wait_until(lambda: all(self.counts()[name] >= n for name, n in closed.items()), 30,
+                        f"{what}: closed")
+        after = self.counts()
+        assert {name: n - before[name] for name, n in after.items() if n != before[name]} == want, \
+            what
+        self.last = after
+
+
+def meter_of(mount, io_uring, **options):
+    m = mount(options={**OPTIONS, "io_uring": io_uring, **options})
+    if io_uring == "no":
+        assert not m.status()["fuse"]["io_uring"]
+    os.makedirs(m.full("cam/d"))
+    return m, Meter(m), m.full("cam/d")
+
+
+def create(path, size=SIZE):
+    fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    os.write(fd, b"x" * size)
+    os.close(fd)
+
+
+def read(path):
+    fd = os.open(path, os.O_RDONLY)
+    size = 0
+    while got := os.read(fd, 128 << 10):
+        size += len(got)
+    os.close(fd)
+    return size
+
+
+def missing(path):
+    with pytest.raises(FileNotFoundError):
+        os.stat(path)
+
+
+over = pytest.mark.parametrize("io_uring", ["auto", "no"], ids=["rings", "dev-fuse"])
+
+
+@over
+def test_writing(mount, io_uring):
+    _, meter, d = meter_of(mount, io_uring)
+    create(f"{d}/first")
+    # The kernel forgets all of a directory's attributes when a name is made in it.
+    new = {"lookup": 1, "getattr": 1, "create": 1, "release": 1, "local_write": 1}
+    for name in ("a", "b", "c"):
+        with meter.costs("a new file", **new):
+            create(f"{d}/{name}")
+    with meter.costs("a new file, another way", **new), open(f"{d}/e", "wb") as file:
+        file.write(b"x" * SIZE)
+    with meter.costs("stat of what was written", getattr=2):    # and of its directory
+        os.stat(f"{d}/a")
+    for _ in range(3):
+        with meter.costs("stat again"):
+            os.stat(f"{d}/a")
+    with meter.costs("appending", open=1, local_write=1, release=1):
+        fd = os.open(f"{d}/a", os.O_WRONLY | os.O_APPEND)
+        os.write(fd, b"y")
+        os.close(fd)
+    with meter.costs("chmod", setattr=1):
+        os.chmod(f"{d}/a", 0o600)
+    with meter.costs("utime", setattr=1):
+        os.utime(f"{d}/a", (1, 1))
+    with meter.costs("truncation", setattr=1):
+        os.truncate(f"{d}/a", 10)
+
+
+@over
+def test_reading_local(mount, io_uring):
+    _, meter, d = meter_of(mount, io_uring)
+    create(f"{d}/a")
+    os.stat(f"{d}/a")
+    for _ in range(2):
+        with meter.costs("reading", open=1, local_read=1, release=1):
+            assert read(f"{d}/a") == SIZE
+    with meter.costs("stat of what was read", getattr=1):       # its atime
+        os.stat(f"{d}/a")
+
+
+@over
+def test_names(mount, io_uring):
+    _, meter, d = meter_of(mount, io_uring)
+    for name in ("a", "b", "c"):
+        create(f"{d}/{name}")
+    for _ in range(2):
+        os.stat(d)
+        with meter.costs("a name that is not there", lookup=1):
+            missing(f"{d}/none")
+    with meter.costs("rename", lookup=1, rename=1):
+        os.rename(f"{d}/a", f"{d}/a2")
+    with meter.costs("stat of what was renamed", getattr=2):
+        os.stat(f"{d}/a2")
+    # The kernel asks for the target anew, whatever it knows of it.
+    with meter.costs("rename over another", lookup=1, rename=1):
+        os.rename(f"{d}/a2", f"{d}/b")
+    with meter.costs("unlink", getattr=1, unlink=1):
+        os.unlink(f"{d}/b")
+    with meter.costs("unlink of the next", getattr=1, unlink=1):
+        os.unlink(f"{d}/c")
+    with meter.costs("mkdir", getattr=1, lookup=1, mkdir=1):
+        os.mkdir(f"{d}/sub")
+    with meter.costs("rmdir", getattr=1, rmdir=1):
+        os.rmdir(f"{d}/sub")
+
+
+@over
+def test_upload(mount, io_uring):
+    """As FTP servers do: under a temporary name, renamed when it is whole."""
+    _, meter, d = meter_of(mount, io_uring)
+    create(f"{d}/first")
+    for i in range(3):
+        with meter.costs("an upload", lookup=2, getattr=3, create=1, local_write=1, release=1, rename=1):
+            fd = os.open(f"{d}/.in.{i}.", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            os.write(fd, b"x" * SIZE)
+            os.fstat(fd)
+            os.close(fd)
+            os.rename(f"{d}/.in.{i}.", f"{d}/{i}.jpg")
+
+
+def list_long(path):
+    return proc.run("ls", "-l", path).stdout.count("\n") - 1
+
+
+@over
+def test_listing(mount, io_uring):
+    m, meter, d = meter_of(mount, io_uring)
+    for i in range(1000):
+        create(f"{d}/f{i:04}", 10)
+    os.stat(d)
+    # 32 KiB each: libc's buffer.
+    with meter.costs("ls -l", opendir=1, readdirplus=6, releasedir=1):
+        assert list_long(d) == 1000
+    # Its atime was moved by the listing.
+    with meter.costs("ls -l again", opendir=1, releasedir=1, getattr=1):
+        assert list_long(d) == 1000
+    with meter.costs("and again", opendir=1, releasedir=1):
+        assert list_long(d) == 1000
+    m.archive()
+    m.release()
+    with meter.costs("of what was released since", opendir=1, releasedir=1):
+        assert list_long(d) == 1000
+    m.restart()
+    os.stat(d)
+    meter = Meter(m)
+    with meter.costs("of what is released", opendir=1, readdirplus=6, releasedir=1):
+        assert list_long(d) == 1000
+
+
+@over
+def test_released(mount, io_uring, tmpdir_below):
+    m, meter, d = meter_of(mount, io_uring)
+    for i in range(20):
+        create(f"{d}/{i:02}")
+    create(f"{d}/large", 300_000)
+    m.archive()
+    m.release()
+    m.restart()
+    meter = Meter(m)
+    os.stat(d)
+    with meter.costs("the first stat", lookup=1):
+        os.stat(f"{d}/05")
+    with meter.costs("stat again"):
+        os.stat(f"{d}/05")
+    for _ in range(2):
+        with meter.costs("reading", open=1, read=1, release=1):
+            assert read(f"{d}/05") == SIZE
+    with meter.costs("cp", lookup=1, open=1, read=1, release=1):
+        proc.run("cp", f"{d}/09", tmpdir_below)
+    with meter.costs("stat of a larger one", lookup=1):
+        os.stat(f"{d}/large")
+    with meter.costs("reading a larger one", open=1, read=3, release=1):    # 128 KiB each
+        assert read(f"{d}/large") == 300_000
+    with meter.costs("rename", lookup=2, rename=1):     # of both names
+        os.rename(f"{d}/07", f"{d}/seven")
+    with meter.costs("unlink", getattr=1, unlink=1):
+        os.unlink(f"{d}/seven")
+
+
+@over
+def test_copy_of_a_directory(mount, io_uring, tmpdir_below):
+    m, meter, d = meter_of(mount, io_uring)
+    for i in range(200):
+        create(f"{d}/{i:03}")
+    m.archive()
+    m.release()
+    m.restart()
+    meter = Meter(m)
+    os.stat(d)
+    # Names and attributes come with the listing.
+    with meter.costs("cp -r", opendir=1, readdirplus=2, releasedir=1, open=200, read=200,
+                     release=200):
+        proc.run("cp", "-r", d, tmpdir_below)
+
+
+@over
+def test_statements_of_the_catalogue(mount, io_uring):
+    m, meter, d = meter_of(mount, io_uring)
+    create(f"{d}/first")
+
+    def work(names):
+        m.status()      # counts what is new in the directory, by asking the catalogue
+        before = m.status()["catalogue"]
+        for name in names:
+            create(name)
+        after = m.status()["catalogue"]
+        return {key: after[key] - before[key] for key in after}
+
+    # Where nothing was archived yet there is nothing to ask for; the journal's own may fall in.
+    done = work(f"{d}/a{i}" for i in range(100))
+    assert done["selects"] < 30 and done["commits"] < 10
+    m.archive()
+    os.stat(d)
+    # The look-up of each: is it a released file, or directory?  And the directory's own row.
+    done = work(f"{d}/b{i}" for i in range(100))
+    assert 290 <= done["selects"] < 330 and done["commits"] < 10
