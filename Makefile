@@ -81,6 +81,7 @@ show = $(if $(Q),@printf '  %-5s %s\n' $(1) $(2))
 # tests/unit/t_X.c	-> one cmocka program; t_fs_X.c links fs too
 # tests/unit/*.c	-> (the others) what unit tests share
 # tests/tools/*.c	-> one program each, for the tests in Python
+# bench/*.c		-> build/bench/load, the clients of the benchmark
 
 LAYERS := lib meta backend tier fs tools
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
@@ -93,13 +94,15 @@ CTL_SRC := $(wildcard tools/ctl_*.c)
 UNIT_SRC := $(wildcard tests/unit/t_*.c)
 UNITLIB_SRC := $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c))
 HELPER_SRC := $(wildcard tests/tools/*.c)
+BENCH_SRC := $(wildcard bench/*.c)
 ALL_SRC := $(LIB_SRC) $(FS_SRC) $(MAIN_SRC) $(MOUNT_SRC) $(CTL_SRC) $(UNIT_SRC) $(UNITLIB_SRC) \
-	$(HELPER_SRC)
-HEADERS := $(wildcard $(addsuffix /*.h,$(LAYERS) tests/unit))
+	$(HELPER_SRC) $(BENCH_SRC)
+HEADERS := $(wildcard $(addsuffix /*.h,$(LAYERS) tests/unit bench))
 
 PROGRAMS := $(patsubst tools/%.c,$(B)/%,$(MAIN_SRC))
 UNITS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(UNIT_SRC))
 HELPERS := $(patsubst tests/tools/%.c,$(B)/tests/%,$(HELPER_SRC))
+LOAD := $(B)/bench/load
 
 .PHONY: all
 all: $(PROGRAMS) $(B)/libebb.a
@@ -149,13 +152,16 @@ $(B)/tests/t_%: $(B)/obj/tests/unit/t_%.o $(B)/libunit.a $(B)/libebb.a
 	$(call link,-lcmocka)
 $(HELPERS): $(B)/tests/%: $(B)/obj/tests/tools/%.o $(B)/libebb.a
 	$(call link)
+$(LOAD): $(call obj,$(BENCH_SRC))
+	$(call link)
 
 .SECONDARY:
 -include $(patsubst %.o,%.d,$(call obj,$(ALL_SRC)))
 
-.PHONY: units helpers
+.PHONY: units helpers bench-load
 units: $(UNITS)
-helpers: $(HELPERS)
+helpers: $(HELPERS) $(LOAD)
+bench-load: $(LOAD)
 
 # --- Set-up ---
 
@@ -203,6 +209,22 @@ format:
 
 check-man:
 	@$(if $(MAN_ALL),mandoc -T lint -W warning $(MAN_ALL))
+
+# --- Benchmark ---
+
+define measure
+$(call root,make $@)
+@build-aux/setup build bench
+@$(MAKE) --no-print-directory -j`nproc` all bench-load
+@build-aux/passthrough_hp
+@bench/bench $(1) $(ARGS)
+endef
+
+.PHONY: bench bench-quick
+bench:
+	$(call measure)
+bench-quick:
+	$(call measure,--quick)
 
 # --- Demo ---
 
@@ -277,6 +299,8 @@ check     check           everything: sets up, then all tests (root)
           check-unit      unit tests (BUILD=asan: of that variant)
           check-pytest    mount and server tests (root); ARGS="-k name" is handed to pytest
           check-layers check-headers check-format check-man
+measure   bench           side by side with others, into build/bench/report.html (root; over half an hour)
+          bench-quick     the same in five minutes
 install   install         into PREFIX=$(PREFIX), below DESTDIR=; uninstall
 endef
 
