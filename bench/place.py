@@ -38,7 +38,7 @@ class Medium:
                     os.environ["EBB_TMP"] = before
         self.number += 1
         path = os.path.join(self.base.path, str(self.number))
-        os.mkdir(path)
+        os.makedirs(path)
         return path
 
     def done(self, path):
