@@ -299,7 +299,7 @@ check     check           everything: sets up, then all tests (root)
           check-unit      unit tests (BUILD=asan: of that variant)
           check-pytest    mount and server tests (root); ARGS="-k name" is handed to pytest
           check-layers check-headers check-format check-man
-measure   bench           side by side with others, into build/bench/report.html (root; over half an hour)
+measure   bench           side by side with others, into build/bench/report.html (root; an hour or two)
           bench-quick     the same in five minutes
 install   install         into PREFIX=$(PREFIX), below DESTDIR=; uninstall
 endef

@@ -111,11 +111,17 @@ def crowd_mib(results):
     return max(found) / MIB if found else None
 
 
+def media_of(results, sign):
+    """The media on which workloads of this name were measured; if none, one all the same."""
+    found = {s["medium"] for s in results.samples if s["workload"].startswith(sign)}
+    return [medium for medium in ("tmpfs", "disk") if medium in found] or ["tmpfs"]
+
+
 def judge(results):
     """A dict for each figure, of the media that were measured."""
-    media = {s["medium"] for s in results.samples}
-    figures = [f for make in (local_figures, walk_figures, store_figures)
-               for medium in ("tmpfs", "disk") if medium in media for f in make(medium)]
+    figures = [f for make, sign in ((local_figures, "create"), (walk_figures, "ls -lR"),
+                                    (store_figures, "archive"))
+               for medium in media_of(results, sign) for f in make(medium)]
     figures.append(Figure("memory of the daemon, 1,000 clients writing", 512, got=crowd_mib,
                           unit="MiB", most=True,
                           note="rings included; with the paths of this workload alone, not with "

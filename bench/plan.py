@@ -29,7 +29,7 @@ class Plan:
     stores: tuple = ("rados", "dir")
     store_media: tuple = ("tmpfs", "disk")
     archive_files: dict = field(default_factory=dict)   # what -> files
-    rados_s: int = 10
+    rados_s: int = 5                                # one node's 20 GiB are to hold all rounds
     lone_ms: int = 3000                             # of reading single released files
     crowd: int = 1000                               # clients at once
     systems: tuple = ()                             # names; () is all
@@ -42,11 +42,11 @@ def grid(sizes, clients):
 
 FULL = Plan(
     "full",
-    rounds={"local": 9, "walks": 5, "rados": 5, "dir": 3},
+    rounds={"local": 9, "walks": 5, "rados": 3, "dir": 3},
     seconds={"local": 3600, "walks": 900, "rados": 900, "dir": 600},
     cells={"tmpfs": grid((SMALL, MIDDLE, BIG), (1, 2, 8, 64)),
            "disk": grid((SMALL, MIDDLE, BIG), (1, 2, 8, 64))},
-    archive_files={"small": 60_000, "big": 6000, "captures": 6000})
+    archive_files={"small": 60_000, "big": 3000, "captures": 3000})
 
 QUICK = Plan(
     "quick",

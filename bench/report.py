@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The report: one HTML file with nothing beside it; tables, plots, and last the figures to reach."""
+"""The report: one HTML file with nothing beside it; tables, plots, last the figures to reach."""
 
 from html import escape
 
@@ -14,7 +14,8 @@ STYLE = """body{font:15px/1.45 sans-serif;max-width:72em;margin:2em auto;padding
 table{border-collapse:collapse;margin:.6em 0}td,th{padding:.15em .7em;border-bottom:1px solid #ddd}
 td{text-align:right;font-variant-numeric:tabular-nums}td:first-child,th:first-child{text-align:left}
 th{background:#f2f2f2;text-align:right}.reached{color:#176f2c}.missed{color:#b3261e}
-pre{background:#f6f6f6;padding:.6em;overflow-x:auto;white-space:pre-wrap}svg{display:block;margin:1em 0}"""
+pre{background:#f6f6f6;padding:.6em;overflow-x:auto;white-space:pre-wrap}
+svg{display:block;margin:1em 0}"""
 
 COLD = """Cold is the first run after a fresh mount, with the kernel's names and attributes dropped
 before it (on the disk also the pages of files); what the mounted directory's own file system keeps
@@ -103,8 +104,8 @@ class Report:
         columns = ("files", "seconds", "rate", "mb_s", "mean_us", "p50_us", "p99_us", "max_us",
                    "daemon_us")
         yield "<h2>To the store and back</h2>"
-        yield ("<p>small: 1.5 KB; big: 200 KB; captures: 200, 20 and 1.5 KB in turn. rate: files or "
-               "objects a second; daemon_us: CPU of the daemon a file. Lone reads: released files "
+        yield ("<p>small: 1.5 KB; big: 200 KB; captures: 200, 20 and 1.5 KB in turn. rate: files "
+               "or objects a second; daemon_us: CPU of the daemon a file. Lone reads: released files "
                "one at a time in scattered order by one client, after a fresh mount.</p>")
         yield table(["what", "where", *columns],
                     [[f"{r['system']}: {r['workload']}", r["medium"], *(r.get(c) for c in columns)]
