@@ -105,8 +105,8 @@ class Report:
                    "daemon_us")
         yield "<h2>To the store and back</h2>"
         yield ("<p>small: 1.5 KB; big: 200 KB; captures: 200, 20 and 1.5 KB in turn. rate: files "
-               "or objects a second; daemon_us: CPU of the daemon a file. Lone reads: released files "
-               "one at a time in scattered order by one client, after a fresh mount.</p>")
+               "or objects a second; daemon_us: CPU of the daemon a file. Lone reads: released "
+               "files one at a time in scattered order by one client, after a fresh mount.</p>")
         yield table(["what", "where", *columns],
                     [[f"{r['system']}: {r['workload']}", r["medium"], *(r.get(c) for c in columns)]
                      for r in sorted(rows, key=lambda r: (r["system"], r["medium"]))])
