@@ -4,6 +4,7 @@
 import errno
 import os
 import subprocess
+import time
 
 import pytest
 
@@ -33,6 +34,9 @@ def released(mount, n, size, **options):
     data = {f"{DIR}/f{i:03}.jpg": content(i, size) for i in range(n)}
     for path, text in data.items():
         m.write(path, text)
+    # What was written within the last second is archived by itself, in another pack.
+    newest = max(os.stat(m.local(path)).st_ctime for path in data)
+    proc.wait_until(lambda: time.time() > newest + 1.1, 30, "files at rest")
     m.archive()
     m.release()
     m.restart()
