@@ -82,10 +82,8 @@ static struct blob *find(struct blobs *b, uint64_t number) REQUIRES(b->lock)
 	return x;
 }
 
-static void busy(struct blob *x) REQUIRES(x->b->lock)
+static void busy(struct blobs *b, struct blob *x) REQUIRES(b->lock)
 {
-	struct blobs *b = x->b;
-
 	x->users++;
 	if (!x->idle)
 		return;
@@ -94,9 +92,8 @@ static void busy(struct blob *x) REQUIRES(x->b->lock)
 	x->idle = false;
 }
 
-static void leave_bucket(struct blob *x) REQUIRES(x->b->lock)
+static void leave_bucket(struct blobs *b, struct blob *x) REQUIRES(b->lock)
 {
-	struct blobs *b = x->b;
 	struct blob **p = &b->bucket[x->number % BUCKETS];
 
 	while (*p != x)
@@ -108,14 +105,12 @@ static void leave_bucket(struct blob *x) REQUIRES(x->b->lock)
 }
 
 /* True: it is the caller's to free, after the lock. */
-static bool done(struct blob *x) REQUIRES(x->b->lock)
+static bool done(struct blobs *b, struct blob *x) REQUIRES(b->lock)
 {
-	struct blobs *b = x->b;
-
 	if (--x->users > 0)
 		return false;
 	if (!x->gone && x->once && x->used)
-		leave_bucket(x);
+		leave_bucket(b, x);
 	if (x->gone)
 		return true;
 	x->idle = true;
@@ -133,8 +128,8 @@ static bool make_room(struct blobs *b, uint64_t size, struct blob **ret) REQUIRE
 	while (b->counts.bytes + size > b->max_bytes && b->oldest) {
 		struct blob *x = b->oldest;
 
-		busy(x);
-		leave_bucket(x);
+		busy(b, x);
+		leave_bucket(b, x);
 		x->chain = *ret;
 		*ret = x;
 	}
@@ -179,11 +174,11 @@ static void loaded(void *arg, int64_t n)
 	x->ready = good;
 	x->used = x->used || readers;
 	if (!good)
-		leave_bucket(x);
+		leave_bucket(b, x);
 	lock_drop(&b->lock);
 	answer(x, readers, good);
 	lock_take(&b->lock);
-	last = done(x);
+	last = done(b, x);
 	lock_drop(&b->lock);
 	if (last)
 		blob_free(x);
@@ -262,7 +257,7 @@ bool blobs_read(struct blobs *b, uint64_t number, uint64_t off, void *buf, size_
 			r->next = x->readers;
 			x->readers = r;
 		} else {
-			busy(x);
+			busy(b, x);
 		}
 	}
 	lock_drop(&b->lock);
@@ -274,7 +269,7 @@ bool blobs_read(struct blobs *b, uint64_t number, uint64_t off, void *buf, size_
 	}
 	answer(x, r, true);
 	lock_take(&b->lock);
-	last = done(x);
+	last = done(b, x);
 	lock_drop(&b->lock);
 	if (last)
 		blob_free(x);
