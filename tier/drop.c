@@ -204,7 +204,8 @@ static int drop_page(struct tier *t, struct page *p, const int64_t *ids, size_t 
 	r = choose(t, p, ids, n);
 	if (r <= 0)
 		return r;
-	r = catalogue_write(t->cat, SYNC_NORMAL, condemn_run, p);
+	/* on disk: after a power cut a row without bytes must not come back as one that can */
+	r = catalogue_write(t->cat, SYNC_FULL, condemn_run, p);
 	if (r < 0)
 		return r;
 	for (int i = 0; i < p->n && err == 0; i++) {
