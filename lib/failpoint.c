@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -32,12 +33,14 @@ struct plan {
 	int error;	     /* ACT_ERROR: negative errno */
 	unsigned long nth;   /* ACT_KILL: the passage that dies, from 1 */
 	char path[PATH_MAX]; /* ACT_WAIT */
-	_Atomic unsigned long n_passed;
+	unsigned long n_passed;
 };
 
 _Atomic int failpoint_armed;
 
-static struct plan *plans; /* owned, FP_COUNT of them; NULL until armed */
+/* Set anew while threads pass: only tests do, and a passage costs a lock only when armed. */
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct plan plans[FP_COUNT]; /* protected by mutex */
 
 static const char *const names[] = {
 #define FAILPOINT(id, name, text) name,
@@ -132,29 +135,34 @@ static int parse_item(char *item)
 	return 0;
 }
 
+static int parse(char *spec)
+{
+	char *item;
+	int r = 0;
+
+	memset(plans, 0, sizeof(plans));
+	while (r == 0 && (item = strsep(&spec, ",")))
+		if (*item)
+			r = parse_item(item);
+	return r;
+}
+
 int failpoint_init(const char *spec)
 {
 	AUTO_FREE char *copy = NULL;
-	char *rest, *item;
 	int r;
 
-	free(plans);
-	plans = NULL;
 	failpoint_armed = 0;
 	if (!spec || !*spec)
 		return 0;
 	copy = strdup(spec);
-	plans = calloc(FP_COUNT, sizeof(*plans));
-	if (!copy || !plans)
+	if (!copy)
 		return -ENOMEM;
-	rest = copy;
-	while ((item = strsep(&rest, ","))) {
-		if (!*item)
-			continue;
-		r = parse_item(item);
-		if (r < 0)
-			return r;
-	}
+	pthread_mutex_lock(&mutex);
+	r = parse(copy);
+	pthread_mutex_unlock(&mutex);
+	if (r < 0)
+		return r;
 	log_info("failpoints are set: %s", spec);
 	failpoint_armed = 1;
 	return 0;
@@ -185,21 +193,24 @@ static void wait_for(const char *name, const char *path)
 
 int failpoint_pass(enum failpoint fp)
 {
-	struct plan *plan = &plans[fp];
-	unsigned long passage = atomic_fetch_add(&plan->n_passed, 1) + 1;
+	struct plan plan;
 
-	switch (plan->action) {
+	pthread_mutex_lock(&mutex);
+	plans[fp].n_passed++;
+	plan = plans[fp];
+	pthread_mutex_unlock(&mutex);
+	switch (plan.action) {
 	case ACT_NONE:
 		break;
 	case ACT_KILL:
-		if (passage == plan->nth)
+		if (plan.n_passed == plan.nth)
 			die(names[fp]);
 		break;
 	case ACT_ERROR:
-		log_info("failpoint %s: %s", names[fp], strerrorname_np(-plan->error));
-		return plan->error;
+		log_info("failpoint %s: %s", names[fp], strerrorname_np(-plan.error));
+		return plan.error;
 	case ACT_WAIT:
-		wait_for(names[fp], plan->path);
+		wait_for(names[fp], plan.path);
 		break;
 	}
 	return 0;
