@@ -176,6 +176,9 @@ int dirs_remove(struct dirs *d, uint64_t number)
 	lock_drop(&d->lock);
 	if (!dir)
 		return -EBADF;
+	/* whoever read it has replied: only the kernel has put that before this, no lock of ours */
+	lock_take(&dir->lock);
+	lock_drop(&dir->lock);
 	open_dir_free(d, dir);
 	return 0;
 }

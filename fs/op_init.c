@@ -95,12 +95,26 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 
 /* ---- the table ------------------------------------------------------------------- */
 
-#define OP(name, parameters, arguments)                                                \
-	static void counted_##name parameters                                          \
-	{                                                                              \
-		atomic_fetch_add_explicit(&fs_of(req)->requests[FS_REQUEST_##name], 1, \
-					  memory_order_relaxed);                       \
-		op_##name arguments;                                                   \
+/*
+ * libfuse cancels its ring threads at the end, wherever they are: with a lock held, in the
+ * middle of closing a database.  It wakes them before, and they end by themselves.
+ */
+static void count(struct fs *fs, enum fs_request request)
+{
+	static _Thread_local bool kept;
+
+	if (!kept) {
+		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+		kept = true;
+	}
+	atomic_fetch_add_explicit(&fs->requests[request], 1, memory_order_relaxed);
+}
+
+#define OP(name, parameters, arguments)               \
+	static void counted_##name parameters         \
+	{                                             \
+		count(fs_of(req), FS_REQUEST_##name); \
+		op_##name arguments;                  \
 	}
 #include "fs/ops.def"
 

@@ -19,7 +19,11 @@ from . import proc
 def tree_of(m):
     """{path: bytes} of all files of a mount; a name listed twice is an error."""
     found = {}
-    for base, dirs, files in os.walk(m.path):
+
+    def fail(err):
+        raise err
+
+    for base, dirs, files in os.walk(m.path, onerror=fail):
         names = dirs + files
         assert len(names) == len(set(names)), f"listed twice in {base}: {sorted(names)}"
         for name in files:
