@@ -317,3 +317,22 @@ void put_some(struct catalogue *c, int first, int n)
 		assert_int_equal(put_file(c, &row), 0);
 	}
 }
+
+void fixture_become(struct fixture *f, const char *file)
+{
+	struct catalogue_counts before, after;
+	char *old, *new;
+
+	assert_int_equal(catalogue_counts(f->c, &before), 0);
+	fixture_close(f);
+	old = journalled_rows(f->file);
+	new = journalled_rows(file);
+	assert_same_text(old, new);
+	free(old);
+	free(new);
+	assert_int_equal(unlink(f->file), 0);
+	assert_int_equal(rename(file, f->file), 0);
+	fixture_open(f);
+	assert_int_equal(catalogue_counts(f->c, &after), 0);
+	assert_memory_equal(&before, &after, sizeof(before));
+}

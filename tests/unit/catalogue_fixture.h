@@ -47,6 +47,12 @@ char *sql(const char *file, const char *text);
 /* All rows of the tables that the journal carries, in key order. */
 char *journalled_rows(const char *file);
 
+/*
+ * The open catalogue is closed, compared with one that was made anew of its journal (rows
+ * and counters, file: closed), and that one takes its place, open.
+ */
+void fixture_become(struct fixture *f, const char *file);
+
 /* Says which line differs first. */
 void assert_same_text(const char *a, const char *b);
 

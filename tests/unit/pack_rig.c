@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -72,6 +73,19 @@ void pack_unlink(struct rig *rig, const char *path)
 
 	assert_int_equal(ns_unlink(rig->t, dir, path_name(path), true), 0);
 	node_put(rig->t->tree, dir);
+}
+
+void pack_open_for_writing(struct rig *rig, const char *path)
+{
+	struct remote *remote;
+	struct node *node;
+	int fd;
+
+	assert_int_equal(node_walk(rig->t->tree, path, false, &node), 0);
+	assert_int_equal(ns_open(rig->t, node, O_RDWR, true, &fd, &remote), 0);
+	close(fd);
+	node_open_end(rig->t->tree, node, true);
+	node_put(rig->t->tree, node);
 }
 
 void pack_rename(struct rig *rig, const char *from, const char *to)

@@ -14,6 +14,7 @@ uint64_t pack_archive(struct rig *rig, const char *dir, unsigned n);
 /* As a user does. */
 void pack_unlink(struct rig *rig, const char *path);
 void pack_rename(struct rig *rig, const char *from, const char *to);
+void pack_open_for_writing(struct rig *rig, const char *path);
 /* Files from to below "to" leave the tree and the trash. */
 void pack_drop_files(struct rig *rig, const char *dir, unsigned from, unsigned to);
 /* packs_tidy(), after the journal has everything. */

@@ -151,19 +151,6 @@ static void *tidy(void *arg)
 	return NULL;
 }
 
-static void open_for_writing(struct rig *rig, const char *path)
-{
-	struct remote *remote;
-	struct node *node;
-	int fd;
-
-	assert_int_equal(node_walk(rig->t->tree, path, false, &node), 0);
-	assert_int_equal(ns_open(rig->t, node, O_RDWR, true, &fd, &remote), 0);
-	close(fd);
-	node_open_end(rig->t->tree, node, true);
-	node_put(rig->t->tree, node);
-}
-
 static void rows_that_change_stay(void **state)
 {
 	struct rig *rig = *state;
@@ -183,7 +170,7 @@ static void rows_that_change_stay(void **state)
 	rig->conf.trash_grace = rig->conf.trash_grace_unseen = 3600000;
 	pack_unlink(rig, "d/1");
 	pack_rename(rig, "d/2", "d/renamed");
-	open_for_writing(rig, "d/3");
+	pack_open_for_writing(rig, "d/3");
 	pack_rename(rig, "d/4", "d/5"); /* the row of 5 leaves, that of 4 has its name */
 	fd = open(go, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
 	assert_true(fd >= 0);

@@ -225,19 +225,6 @@ static void missing_is_left_alone(void **state)
 
 /* ---- counts --------------------------------------------------------------------------- */
 
-static void open_for_writing(struct rig *rig, const char *path)
-{
-	struct remote *remote;
-	struct node *node;
-	int fd;
-
-	assert_int_equal(node_walk(rig->t->tree, path, false, &node), 0);
-	assert_int_equal(ns_open(rig->t, node, O_RDWR, true, &fd, &remote), 0);
-	close(fd);
-	node_open_end(rig->t->tree, node, true);
-	node_put(rig->t->tree, node);
-}
-
 /* Out of the tree and back in every way there is: as many files as before. */
 static void back_and_forth(void **state)
 {
@@ -251,7 +238,7 @@ static void back_and_forth(void **state)
 	/* whose number somebody knows keeps it */
 	assert_int_equal(ns_lookup(rig->t, dir, "0", &node, &st), 0);
 	rig->conf.trash_grace = rig->conf.trash_grace_unseen = 3600000;
-	open_for_writing(rig, "d/0"); /* to the trash; unchanged, it comes back */
+	pack_open_for_writing(rig, "d/0"); /* to the trash; unchanged, it comes back */
 	assert_int_equal(rig_trash(rig, NULL), 1);
 	assert_int_equal(rig_archive(rig, "d/0"), 1);
 	assert_int_equal(rig_trash(rig, NULL), 0);
