@@ -178,6 +178,8 @@ int reader_start(struct catalogue *c);
 void reader_stop(struct catalogue *c);
 /* The calling thread's connection; borrowed until the thread ends. */
 int reader_get(struct catalogue *c, struct db **ret);
+/* A statement on it; ret is untouched on an error. */
+int reader_query(struct catalogue *c, enum sql_id how, struct query *ret);
 
 /* ---- checkpoint.c ---- */
 /* A checkpoint begins at the journal's next number: see cat_checkpoint_begin(). */

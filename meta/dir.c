@@ -312,12 +312,10 @@ int cat_dirs_after(struct catalogue *c, dirid_t parent, const char *after, struc
 		   int max)
 {
 	AUTO_QUERY struct query q = { 0 };
-	struct db *db;
-	int r = reader_get(c, &db);
+	int r = reader_query(c, SQL_DIR_AFTER, &q);
 
 	if (r < 0)
 		return r;
-	query_init(&q, db, SQL_DIR_AFTER);
 	query_bind_int(&q, parent);
 	query_bind_str(&q, after);
 	query_bind_int(&q, max);
@@ -379,12 +377,10 @@ int cat_path_text(struct catalogue *c, int64_t path_id, char **ret)
 {
 	AUTO_QUERY struct query q = { 0 };
 	char *text = NULL;
-	struct db *db;
-	int r = reader_get(c, &db);
+	int r = reader_query(c, SQL_PATH_GET, &q);
 
 	if (r < 0)
 		return r;
-	query_init(&q, db, SQL_PATH_GET);
 	query_bind_int(&q, path_id);
 	r = query_one(&q);
 	if (r == 0) {

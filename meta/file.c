@@ -264,12 +264,10 @@ int cat_files_after(struct catalogue *c, dirid_t dir, const char *after, struct 
 		    int max)
 {
 	AUTO_QUERY struct query q = { 0 };
-	struct db *db;
-	int r = reader_get(c, &db);
+	int r = reader_query(c, SQL_FILE_AFTER, &q);
 
 	if (r < 0)
 		return r;
-	query_init(&q, db, SQL_FILE_AFTER);
 	query_bind_int(&q, dir);
 	query_bind_str(&q, after);
 	query_bind_int(&q, max);
@@ -279,12 +277,10 @@ int cat_files_after(struct catalogue *c, dirid_t dir, const char *after, struct 
 int cat_find_name(struct catalogue *c, const char *name, struct file_row *rows, int max)
 {
 	AUTO_QUERY struct query q = { 0 };
-	struct db *db;
-	int r = reader_get(c, &db);
+	int r = reader_query(c, SQL_FILE_NAMED, &q);
 
 	if (r < 0)
 		return r;
-	query_init(&q, db, SQL_FILE_NAMED);
 	query_bind_str(&q, name);
 	query_bind_int(&q, max);
 	return query_rows(&q, rows, sizeof(*rows), max, load_file, NULL);

@@ -69,12 +69,10 @@ static void fini_intent(void *row)
 int cat_intents(struct catalogue *c, int64_t after, struct intent_row *rows, int max)
 {
 	AUTO_QUERY struct query q = { 0 };
-	struct db *db;
-	int r = reader_get(c, &db);
+	int r = reader_query(c, SQL_INTENT_AFTER, &q);
 
 	if (r < 0)
 		return r;
-	query_init(&q, db, SQL_INTENT_AFTER);
 	query_bind_int(&q, after);
 	query_bind_int(&q, max);
 	return query_rows(&q, rows, sizeof(*rows), max, load_intent, fini_intent);

@@ -158,12 +158,10 @@ static int events(struct catalogue *c, enum sql_id id, int sink, int64_t limit,
 		  struct event_row *rows, int max)
 {
 	AUTO_QUERY struct query q = { 0 };
-	struct db *db;
-	int r = reader_get(c, &db);
+	int r = reader_query(c, id, &q);
 
 	if (r < 0)
 		return r;
-	query_init(&q, db, id);
 	query_bind_int(&q, sink);
 	query_bind_int(&q, limit);
 	query_bind_int(&q, max);
@@ -183,12 +181,10 @@ int cat_events_after(struct catalogue *c, int sink, int64_t after, struct event_
 int cat_event_untold(struct catalogue *c, uint64_t ino, int64_t held_after_ns)
 {
 	AUTO_QUERY struct query q = { 0 };
-	struct db *db;
-	int r = reader_get(c, &db);
+	int r = reader_query(c, SQL_EVENT_PENDING, &q);
 
 	if (r < 0)
 		return r;
-	query_init(&q, db, SQL_EVENT_PENDING);
 	query_bind_int(&q, (int64_t)ino);
 	query_bind_int(&q, held_after_ns);
 	return query_next(&q);
@@ -197,12 +193,10 @@ int cat_event_untold(struct catalogue *c, uint64_t ino, int64_t held_after_ns)
 int cat_event_oldest(struct catalogue *c, int sink, int64_t *ret_ns)
 {
 	AUTO_QUERY struct query q = { 0 };
-	struct db *db;
-	int r = reader_get(c, &db);
+	int r = reader_query(c, SQL_EVENT_OLDEST, &q);
 
 	if (r < 0)
 		return r;
-	query_init(&q, db, SQL_EVENT_OLDEST);
 	query_bind_int(&q, sink);
 	r = query_one(&q);
 	if (r == 0)

@@ -104,12 +104,10 @@ int cat_packs_due(struct catalogue *c, uint64_t after, int64_t now_ns, struct pa
 		  int max)
 {
 	AUTO_QUERY struct query q = { 0 };
-	struct db *db;
-	int r = reader_get(c, &db);
+	int r = reader_query(c, SQL_PACK_DUE, &q);
 
 	if (r < 0)
 		return r;
-	query_init(&q, db, SQL_PACK_DUE);
 	query_bind_int(&q, (int64_t)after);
 	query_bind_int(&q, now_ns);
 	query_bind_int(&q, max);
@@ -119,12 +117,10 @@ int cat_packs_due(struct catalogue *c, uint64_t after, int64_t now_ns, struct pa
 int cat_packs_poor(struct catalogue *c, uint64_t after, struct pack_row *rows, int max)
 {
 	AUTO_QUERY struct query q = { 0 };
-	struct db *db;
-	int r = reader_get(c, &db);
+	int r = reader_query(c, SQL_PACK_POOR, &q);
 
 	if (r < 0)
 		return r;
-	query_init(&q, db, SQL_PACK_POOR);
 	query_bind_int(&q, (int64_t)after);
 	query_bind_int(&q, max);
 	return query_rows(&q, rows, sizeof(*rows), max, load_pack, NULL);

@@ -96,6 +96,16 @@ int reader_get(struct catalogue *c, struct db **ret)
 	return 0;
 }
 
+int reader_query(struct catalogue *c, enum sql_id how, struct query *ret)
+{
+	struct db *db;
+	int r = reader_get(c, &db);
+
+	if (r == 0)
+		query_init(ret, db, how);
+	return r;
+}
+
 int reader_start(struct catalogue *c)
 {
 	return -pthread_key_create(&c->reader_key, thread_ends);

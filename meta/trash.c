@@ -135,12 +135,10 @@ int cat_trash_find_same(struct catalogue *c, uint64_t ino, uint64_t size, uint32
 			struct trash_row *ret)
 {
 	AUTO_QUERY struct query q = { 0 };
-	struct db *db;
-	int r = reader_get(c, &db);
+	int r = reader_query(c, SQL_TRASH_SAME, &q);
 
 	if (r < 0)
 		return r;
-	query_init(&q, db, SQL_TRASH_SAME);
 	query_bind_int(&q, (int64_t)ino);
 	query_bind_int(&q, (int64_t)size);
 	query_bind_int(&q, crc32c);
@@ -171,12 +169,10 @@ int cat_trash_after(struct catalogue *c, int64_t after, int64_t due_before_ns,
 		    struct trash_row *rows, int max)
 {
 	AUTO_QUERY struct query q = { 0 };
-	struct db *db;
-	int r = reader_get(c, &db);
+	int r = reader_query(c, due_before_ns ? SQL_TRASH_DUE : SQL_TRASH_AFTER, &q);
 
 	if (r < 0)
 		return r;
-	query_init(&q, db, due_before_ns ? SQL_TRASH_DUE : SQL_TRASH_AFTER);
 	query_bind_int(&q, after);
 	if (due_before_ns)
 		query_bind_int(&q, due_before_ns);
@@ -188,12 +184,10 @@ int cat_pack_trash(struct catalogue *c, uint64_t pack, int64_t after, struct tra
 		   int max)
 {
 	AUTO_QUERY struct query q = { 0 };
-	struct db *db;
-	int r = reader_get(c, &db);
+	int r = reader_query(c, SQL_TRASH_PACKED, &q);
 
 	if (r < 0)
 		return r;
-	query_init(&q, db, SQL_TRASH_PACKED);
 	query_bind_int(&q, (int64_t)pack);
 	query_bind_int(&q, after);
 	query_bind_int(&q, max);
