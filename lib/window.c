@@ -117,6 +117,15 @@ void window_enter(struct window *w, uint64_t bytes)
 	lock_drop(&w->lock);
 }
 
+void window_give(struct window *w, uint64_t bytes)
+{
+	lock_take(&w->lock);
+	assert(w->n_ops > 0 && w->bytes >= bytes);
+	w->bytes -= bytes;
+	let_in_locked(w);
+	lock_drop(&w->lock);
+}
+
 void window_leave(struct window *w, uint64_t bytes)
 {
 	lock_take(&w->lock);

@@ -13,7 +13,10 @@ struct window;
 int window_new(unsigned max_ops, uint64_t max_bytes, struct window **ret); /* 0, -ENOMEM */
 void window_free(struct window *w);
 void window_enter(struct window *w, uint64_t bytes); /* waits for room */
-void window_leave(struct window *w, uint64_t bytes); /* any thread, callbacks too */
-unsigned window_waiting(struct window *w);	     /* how many threads wait for room */
+/* Any thread, callbacks too: bytes are what it still holds. */
+void window_leave(struct window *w, uint64_t bytes);
+/* The operation goes on, these bytes of it are free. */
+void window_give(struct window *w, uint64_t bytes);
+unsigned window_waiting(struct window *w); /* how many threads wait for room */
 
 #endif

@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A batch from its selection to its end.
+ * A batch from its selection to its end, and the next one meanwhile.
  *
- *	select ----> rows of the directories ----> numbers ----> intent
- *	(open, quiet, plain)                                        |
- *	   commit <---- fdatasync <---- receipts <---- puts <-------'
+ *	start	select ----> rows of the directories ----> numbers ----> intent
+ *		(open, quiet, plain)                                        |
+ *	     	              puts, each proved when it is answered <-------'
+ *	finish	fdatasync ----> wait for receipts ----> commit
+ *
+ *	thread	start 1 | start 2 | finish 1 | start 3 | finish 2 | ...
+ *	store	    [   puts and proofs 1   ]      [ 3 ...
+ *	                     [   puts and proofs 2   ]
  *
  * Always true: no object is written before an intent that names it is on disk; a
  * descriptor of each file stays open from selection to commit, so that what is
- * compared at the end is what was read.
+ * compared at the end is what was read; of two batches under way the first is
+ * finished before a third begins.
  */
 #include "tier/archive.h"
 
@@ -21,8 +27,8 @@
 #include "tier/archive_int.h"
 #include "tier/local.h"
 
-#define CHUNK_MAX 1024 /* files, and so descriptors, of one transaction */
-#define CHUNK_MIN 16
+#define BATCH_MIN 16		 /* files, however few descriptors there are */
+#define BATCH_BYTES (256U << 20) /* so that it ends soon enough to stop after it */
 
 /* ---- operations in flight -------------------------------------------------- */
 
@@ -222,27 +228,11 @@ static void batch_fini(struct batch *b)
 	lock_fini(&b->lock);
 }
 
-/* From the intent on nothing returns early: what may have been written must be named. */
-static void batch_transfer(struct batch *b)
-{
-	int r;
-
-	archive_put_all(b);
-	r = failpoint(ARCHIVE_PUT_ALL);
-	if (r < 0)
-		all_out(b, r);
-	archive_prove_all(b);
-	r = failpoint(ARCHIVE_VERIFY);
-	if (r < 0)
-		all_out(b, r);
-	archive_sync_all(b);
-	r = failpoint(ARCHIVE_SYNC);
-	if (r < 0)
-		all_out(b, r);
-	archive_commit(b);
-}
-
-static int batch_run(struct batch *b, struct archive_file *files)
+/*
+ * From the intent on nothing returns early: what may have been written must be named.
+ * Objects are on their way when this returns; batch_finish() is due, whatever it says.
+ */
+static int batch_start(struct batch *b, struct archive_file *files)
 {
 	int r;
 
@@ -265,49 +255,107 @@ static int batch_run(struct batch *b, struct archive_file *files)
 		r = batch_intent(b);
 	if (r < 0)
 		all_out(b, r);
-	if (b->intent)
-		batch_transfer(b);
+	if (b->intent) {
+		archive_put_all(b);
+		r = failpoint(ARCHIVE_PUT_ALL);
+		if (r < 0)
+			all_out(b, r);
+	}
 	return 0;
 }
 
-static int archive_chunk(struct tier *t, struct node *dir, struct archive_file *files, size_t n)
+static void batch_finish(struct batch *b)
 {
-	struct batch b = { .t = t, .dir = dir, .n = n };
 	int r;
 
-	lock_init(&b.lock, LOCK_RANK_LEAF, "archive batch");
-	cond_init(&b.idle);
-	r = batch_run(&b, files);
-	batch_fini(&b);
-	return r;
+	if (!b->intent)
+		return;
+	archive_sync_all(b); /* meanwhile the store works */
+	r = failpoint(ARCHIVE_SYNC);
+	if (r < 0)
+		all_out(b, r);
+	archive_judge_puts(b);
+	archive_judge_proofs(b);
+	r = failpoint(ARCHIVE_VERIFY);
+	if (r < 0)
+		all_out(b, r);
+	archive_commit(b);
 }
 
-/* A quarter of the descriptors there are, for all threads that archive. */
-static size_t chunk_size(const struct conf *conf)
+/* ---- one after the other ------------------------------------------------------ */
+
+static void batch_init(struct batch *b, struct tier *t, struct node *dir, size_t n)
 {
+	*b = (struct batch){ .t = t, .dir = dir, .n = n };
+	lock_init(&b->lock, LOCK_RANK_LEAF, "archive batch");
+	cond_init(&b->idle);
+}
+
+static void batch_end(struct batch *b, const struct archive_watch *watch)
+{
+	struct archive_file *files = b->items ? b->items[0].file : NULL;
+
+	batch_finish(b);
+	batch_fini(b);
+	if (files && watch)
+		watch->done(watch->arg, files, b->n, false);
+}
+
+/* Files of one batch, at most: two of them for each job have a quarter of the descriptors. */
+static size_t batch_most(const struct conf *conf)
+{
+	size_t n = conf->archive_batch, fds = BATCH_MIN;
 	struct rlimit lim;
-	size_t n = CHUNK_MAX;
 
-	if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur / 4 / conf->archive_jobs < n)
-		n = lim.rlim_cur / 4 / conf->archive_jobs;
-	return n < CHUNK_MIN ? CHUNK_MIN : n;
+	if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur / 8 / conf->archive_jobs > fds)
+		fds = lim.rlim_cur / 8 / conf->archive_jobs;
+	return n < fds ? n : fds;
 }
 
-int archive_batch(struct tier *t, struct node *dir, struct archive_file *files, size_t n)
+/* How many of these make one. */
+static size_t batch_length(const struct archive_file *files, size_t n, size_t most)
 {
-	size_t size = chunk_size(t->conf), len;
-	int r = 0, first = 0;
+	uint64_t bytes = files[0].id.size;
+	size_t len = 1;
 
-	for (size_t i = 0; i < n; i += len) {
-		len = n - i < size ? n - i : size;
-		if (r == 0)
-			r = archive_chunk(t, dir, files + i, len);
-		if (r < 0) {
-			if (i == 0)
-				first = r;
-			for (size_t k = i; k < i + len; k++)
-				files[k].result = r;
-		}
+	while (len < n && len < most && bytes + files[len].id.size <= BATCH_BYTES)
+		bytes += files[len++].id.size;
+	return len;
+}
+
+static void none_began(struct archive_file *files, size_t n, int result,
+		       const struct archive_watch *watch)
+{
+	for (size_t i = 0; i < n; i++) {
+		files[i].result = result;
+		files[i].bytes = 0;
 	}
-	return first;
+	if (watch)
+		watch->done(watch->arg, files, n, result != -ECANCELED);
+}
+
+int archive_files(struct tier *t, struct node *dir, struct archive_file *files, size_t n,
+		  const struct archive_watch *watch)
+{
+	size_t most = batch_most(t->conf), i = 0;
+	struct batch both[2], *b, *before = NULL;
+	int r = 0;
+
+	while (i < n && r == 0) {
+		b = before == both ? both + 1 : both;
+		batch_init(b, t, dir, batch_length(files + i, n - i, most));
+		r = before && watch && watch->stopped(watch->arg) ? -ECANCELED
+								  : batch_start(b, files + i);
+		if (before)
+			batch_end(before, watch);
+		if (r < 0) {
+			batch_fini(b);
+			none_began(files + i, n - i, r, watch);
+		}
+		before = r < 0 ? NULL : b;
+		i += b->n;
+	}
+	if (before)
+		batch_end(before, watch);
+	return r;
 }

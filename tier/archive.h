@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Archive: one batch of one directory to the store, steps 1 to 4 of the order.
+ * Archive: files of one directory to the store in batches, steps 1 to 4 of the order.
  *
- *	intent -> read (quiet, lease) and put -> prove (receipts) -> fdatasync ->
+ *	intent -> read (quiet, lease), put and prove (receipts); fdatasync ->
  *	claim, compare identity -> one transaction -> unclaim
  *
  * A file that changes on the way is left out and its object goes to the trash as
@@ -27,12 +27,25 @@ struct archive_file {
 	uint64_t bytes; /* that went to the store */
 };
 
+/* Called by the thread that archives. */
+struct archive_watch {
+	bool (*stopped)(void *arg); /* asked between batches: what was not begun is -ECANCELED */
+	/*
+	 * These have their results; whole: all of them the same, as none was begun:
+	 * -EAGAIN while the volume is not known to be ours, -ENOENT the directory is gone,
+	 * -EROFS, -EIO of the catalogue, -ENOMEM.
+	 */
+	void (*done)(void *arg, const struct archive_file *files, size_t n, bool whole);
+	void *arg;
+};
+
 /*
- * -errno when the whole batch failed before any file has a result of its own (all get
- * it): -EAGAIN while the volume is not known to be ours, -ENOENT the directory is gone,
- * -EROFS, -EIO of the catalogue.  Blocks for the store: reaper threads.
+ * In the order given, archive_batch files a transaction: while the store writes those of one
+ * batch, those of the next are read.  watch may be NULL.  0, or why some were not begun.
+ * Blocks for the store: reaper threads.
  */
-int archive_batch(struct tier *t, struct node *dir, struct archive_file *files, size_t n);
+int archive_files(struct tier *t, struct node *dir, struct archive_file *files, size_t n,
+		  const struct archive_watch *watch);
 
 /* At start, in the background: objects of unfinished batches become orphans in the trash. */
 int archive_recover(struct tier *t);

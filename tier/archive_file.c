@@ -17,7 +17,6 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/crc.h"
-#include "lib/path.h"
 #include "lib/window.h"
 #include "tier/archive_int.h"
 #include "tier/local.h"
@@ -54,7 +53,7 @@ int part_read(struct part *p, int fd)
 	window_enter(w, p->size);
 	p->charged = p->size;
 	p->data = malloc(p->size + 1);
-	n = p->data ? path_pread_full(fd, p->data, p->size, (off_t)p->off) : -ENOMEM;
+	n = p->data ? local_read(fd, p->data, p->size, (off_t)p->off) : -ENOMEM;
 	if (n >= 0 && (uint64_t)n == p->size) {
 		p->crc = crc32c(0, p->data, p->size);
 		return 0;
@@ -104,7 +103,7 @@ int item_make_parts(struct item *it, enum row_object object)
 		p->b = it->b;
 		p->attempt = it->attempt_text;
 		p->path = it->path;
-		p->result = -EAGAIN; /* not asked */
+		p->result = p->proof = -EAGAIN;
 		p->off = i * OBJECT_PART_BYTES;
 		p->size = n == 1 ? row.attr.size : OBJECT_PART_BYTES;
 		if (p->off + p->size > row.attr.size)

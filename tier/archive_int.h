@@ -5,7 +5,7 @@
  *	archive.c		select, intent, the order of the steps
  *	archive_file.c		one file: key, parts, read, known already?
  *	archive_pack.c		many small files as one object
- *	archive_put.c		puts, and what they came to
+ *	archive_put.c		puts, and what they came to; each is proved when it is answered
  *	archive_prove.c		receipts, fdatasync
  *	archive_commit.c	claims, the transaction
  *	archive_recover.c	intents: written, and found again after a crash
@@ -38,8 +38,9 @@ struct part {
 	struct store_attrs attrs; /* the store's until then, too */
 	struct store_stat stat;
 	struct receipt *receipt; /* owned */
-	int result;
-	bool landed; /* the store said so */
+	int result;		 /* of the put, or of whose it is; -EAGAIN: not asked */
+	int proof;		 /* of the proof; -EAGAIN: not asked */
+	bool landed;		 /* the store said so */
 };
 
 /* An object of many items; made, filled and put by archive_pack.c. */
@@ -148,17 +149,21 @@ void archive_judge_packs(struct batch *b);
 int archive_commit_packs(struct batch *b, struct tx *tx);
 void archive_free_packs(struct batch *b);
 
-/* archive_put.c: the store's answer. */
+/* archive_put.c: the store's answer.  What was written is proved at once. */
 void archive_on_put(void *arg, int result);
 bool put_did_nothing(int r); /* the store said so */
+
+/* archive_prove.c: what landed, for which the caller counts in the window and the batch. */
+void part_prove(struct part *p);
 
 /* The row an object of this item has, as far as its key and attempt go. */
 void item_row(const struct item *it, enum row_object object, struct file_row *ret);
 
 /* Each goes over the items that are still in. */
-void archive_put_all(struct batch *b);
-void archive_prove_all(struct batch *b);
-void archive_sync_all(struct batch *b);
+void archive_put_all(struct batch *b);	  /* all on their way, when it returns */
+void archive_sync_all(struct batch *b);	  /* what was read is on the cache's disk */
+void archive_judge_puts(struct batch *b); /* waits; other keys where they were taken */
+void archive_judge_proofs(struct batch *b);
 /* Claims, compares, commits what is in, orphans of what is out; deletes the intent. */
 void archive_commit(struct batch *b);
 

@@ -21,9 +21,9 @@
 
 #include "lib/clock.h"
 #include "lib/crc.h"
-#include "lib/path.h"
 #include "lib/window.h"
 #include "tier/archive_int.h"
+#include "tier/local.h"
 #include "tier/pack.h"
 
 /* ---- the plan ------------------------------------------------------------------ */
@@ -70,7 +70,11 @@ int archive_plan_packs(struct batch *b)
 		r = catalogue_next_number(b->t->cat, &p->number);
 		object_attempt(b->t, p->number, p->attempt_text, sizeof(p->attempt_text));
 		p->part = (struct part){
-			.b = b, .attempt = p->attempt_text, .path = b->path, .result = -EAGAIN
+			.b = b,
+			.attempt = p->attempt_text,
+			.path = b->path,
+			.result = -EAGAIN,
+			.proof = -EAGAIN,
 		};
 	}
 	return r;
@@ -210,7 +214,7 @@ static int add_file(struct filling *f, struct item *it)
 	if (p->data_bytes + size > p->room)
 		return -EAGAIN;
 	at = (char *)p->part.data + p->data_bytes;
-	n = path_pread_full(it->fd, at, size, 0);
+	n = local_read(it->fd, at, size, 0);
 	if (n < 0)
 		return (int)n;
 	if ((uint64_t)n != size)

@@ -23,12 +23,12 @@ static void on_proved(void *arg, int result)
 	struct part *p = arg;
 	struct batch *b = p->b;
 
-	p->result = result;
+	p->proof = result;
 	window_leave(b->t->window, 0);
 	batch_landed(b);
 }
 
-static void part_prove(struct part *p)
+void part_prove(struct part *p)
 {
 	struct receipt_want want = {
 		.key = p->key,
@@ -37,18 +37,16 @@ static void part_prove(struct part *p)
 		.crc32c = p->crc,
 	};
 
-	window_enter(p->b->t->window, 0);
-	batch_takeoff(p->b);
 	store_prove(p->b->t->store, &want, &p->receipt, on_proved, p);
 }
 
 static int part_proved(const struct part *p)
 {
 	/* logged where it was found; another attempt's, or nothing at all: no less wrong */
-	if (p->result == -EBADMSG || p->result == -ESTALE || p->result == -ENOENT)
+	if (p->proof == -EBADMSG || p->proof == -ESTALE || p->proof == -ENOENT)
 		return -EIO;
-	if (p->result < 0)
-		return p->result;
+	if (p->proof < 0)
+		return p->proof;
 	return p->receipt ? 0 : -EIO;
 }
 
@@ -63,16 +61,25 @@ static int result_of(const struct item *it)
 	return r;
 }
 
-void archive_prove_all(struct batch *b)
+/* It was there before its put was answered with 0: found to be ours later. */
+static void prove_late(struct part *p)
+{
+	if (!p->landed || p->result != 0 || p->proof != -EAGAIN)
+		return;
+	window_enter(p->b->t->window, 0);
+	batch_takeoff(p->b);
+	part_prove(p);
+}
+
+void archive_judge_proofs(struct batch *b)
 {
 	for (unsigned i = 0; i < b->n_packs; i++)
-		if (b->packs[i].part.landed && b->packs[i].part.result == 0)
-			part_prove(&b->packs[i].part);
+		prove_late(&b->packs[i].part);
 	for (size_t i = 0; i < b->n; i++) {
 		struct item *it = &b->items[i];
 
 		for (unsigned k = 0; item_is_in(it) && it->way == ITEM_SEND && k < it->n_parts; k++)
-			part_prove(&it->parts[k]);
+			prove_late(&it->parts[k]);
 	}
 	batch_wait_landed(b);
 	for (size_t i = 0; i < b->n; i++) {

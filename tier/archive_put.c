@@ -2,7 +2,8 @@
 /*
  * Writing a batch's objects.
  *
- *	put as <path> --taken, impossible--> put as .ebb/o/<node>/<ino>-<attempt>
+ *	put as <path> ---------------------------------------> prove
+ *	   '--taken, impossible--> put as .ebb/o/<node>/<ino>-<attempt> -^
  *
  * Always true: a put that may have happened is remembered in maybe_*, also when it
  * failed; a key that is taken is ours only if the object names this very attempt.
@@ -48,8 +49,13 @@ void archive_on_put(void *arg, int result)
 	p->result = result;
 	free(p->data);
 	p->data = NULL;
-	window_leave(b->t->window, p->charged);
-	batch_landed(b);
+	if (result == 0) {
+		window_give(b->t->window, p->charged);
+		part_prove(p);
+	} else {
+		window_leave(b->t->window, p->charged);
+		batch_landed(b);
+	}
 }
 
 /* What became of the puts: 0, -EEXIST and the like (another key), or the file's error. */
@@ -158,32 +164,38 @@ static void second_round(struct batch *b, const int *first)
 
 void archive_put_all(struct batch *b)
 {
-	int *first = calloc(b->n, sizeof(*first)); /* what the first keys' puts came to */
-	int again = 0;
-
 	archive_fill_packs(b);
 	for (size_t i = 0; i < b->n; i++) {
 		struct item *it = &b->items[i];
 
 		if (!item_is_in(it) || it->pack || it->way != ITEM_SEND)
 			continue;
-		item_out(it, first ? item_choose_object(it) : -ENOMEM);
+		item_out(it, item_choose_object(it));
 		if (item_is_in(it))
 			item_out(it, item_put(it, false));
 	}
+}
+
+void archive_judge_puts(struct batch *b)
+{
+	int *first = calloc(b->n, sizeof(*first)); /* what the first keys' puts came to */
+	int again = 0;
+
 	batch_wait_landed(b);
 	archive_judge_packs(b);
-	for (size_t i = 0; first && i < b->n; i++) {
+	for (size_t i = 0; i < b->n; i++) {
 		struct item *it = &b->items[i];
 		int r = put_result(it);
 
 		if (!item_is_in(it) || it->way != ITEM_SEND || r == 0)
 			continue;
-		if (r == -EEXIST || (key_is_impossible(r) && it->object == ROW_OBJECT_PATH))
+		if (first &&
+		    (r == -EEXIST || (key_is_impossible(r) && it->object == ROW_OBJECT_PATH))) {
 			first[i] = r;
-		else
+			again++;
+		} else {
 			item_out(it, r);
-		again += first[i] != 0;
+		}
 	}
 	if (again) {
 		ask_whose(b);

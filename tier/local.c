@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -103,6 +104,21 @@ int local_named(struct tier *t, struct node *node, struct node *dir, const char 
 	return same ? 0 : -EAGAIN;
 }
 
+ssize_t local_read(int fd, void *buf, size_t len, off_t off)
+{
+	struct iovec all = { .iov_base = buf, .iov_len = len };
+	ssize_t hot = preadv2(fd, &all, 1, off, RWF_NOWAIT), cold;
+
+	if (hot < 0) /* none of it, or a file system that cannot say */
+		hot = 0;
+	if ((size_t)hot == len)
+		return hot;
+	cold = path_pread_full(fd, (char *)buf + hot, len - (size_t)hot, off + hot);
+	if (cold > 0)
+		posix_fadvise(fd, off + hot, cold, POSIX_FADV_DONTNEED);
+	return cold < 0 ? cold : hot + cold;
+}
+
 int local_crc(int fd, uint64_t size, uint32_t *ret)
 {
 	size_t chunk = size < CHUNK_BYTES ? (size_t)size : CHUNK_BYTES;
@@ -113,7 +129,7 @@ int local_crc(int fd, uint64_t size, uint32_t *ret)
 		return -ENOMEM;
 	for (uint64_t off = 0; off < size;) {
 		size_t len = size - off < chunk ? (size_t)(size - off) : chunk;
-		ssize_t n = path_pread_full(fd, buf, len, (off_t)off);
+		ssize_t n = local_read(fd, buf, len, (off_t)off);
 
 		if (n < 0)
 			return (int)n;

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 
 #include "tier/tier.h"
 
@@ -34,6 +35,12 @@ int64_t local_settles_ms(struct tier *t, const struct stat *st);
  * renamed, and another file put there.  0, -EAGAIN, -ENOENT: it has no name any more.
  */
 int local_named(struct tier *t, struct node *node, struct node *dir, const char *name);
+
+/*
+ * As path_pread_full(); what was not in the page cache does not stay there: old files
+ * that are read once, to be archived, are not to push out what people read.
+ */
+ssize_t local_read(int fd, void *buf, size_t len, off_t off);
 
 /* crc32c of all of it.  -EAGAIN: it has fewer bytes than size; -ENOMEM, -errno of read(2). */
 int local_crc(int fd, uint64_t size, uint32_t *ret);

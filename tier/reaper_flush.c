@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/clock.h"
 #include "tier/reaper_look.h"
 
 void look_tell(struct look *l, enum told told, const char *name, const char *reason, uint64_t bytes)
@@ -62,6 +63,14 @@ void look_count_stale_name(struct look *l, const char *name)
 		look_count_stale(l, &row);
 }
 
+bool look_is_stopped(void *arg)
+{
+	const struct look *l = arg;
+
+	return atomic_load(&l->r->stopping) || (l->stop && atomic_load(l->stop)) ||
+	       (l->until_ms && clock_mono_ms() >= l->until_ms);
+}
+
 /* ---- archiving ---------------------------------------------------------------- */
 
 static bool is_store_error(int r)
@@ -112,9 +121,13 @@ static void archive_failed(struct look *l, const struct archive_file *f, bool wh
 		return;
 	}
 	look_count_local(l, f->id.size, f->id.ctime_ns, true);
-	if (!whole_batch && (f->result == -EAGAIN || f->result == -EBUSY)) {
+	if (!whole_batch &&
+	    (f->result == -EAGAIN || f->result == -EBUSY || f->result == -ECANCELED)) {
 		look_sooner(&l->next_archive_ms, l->now_ms + LOOK_AGAIN_MS);
-		look_tell_later(l, f->name, LOOK_BEING_WRITTEN, TOLD_SKIPPED);
+		look_tell_later(l, f->name,
+				f->result == -ECANCELED ? "the work was stopped first"
+							: LOOK_BEING_WRITTEN,
+				TOLD_SKIPPED);
 		return;
 	}
 	look_failed(l, f->name, f->result);
@@ -138,22 +151,17 @@ static int by_name(const void *a, const void *b)
 	return strcmp(x->name, y->name);
 }
 
-void look_flush_due(struct look *l)
+static void on_archived(void *arg, const struct archive_file *files, size_t n, bool whole)
 {
+	struct look *l = arg;
 	const char *last = NULL;
-	uint64_t bytes = 0, n = 0;
-	int r;
+	uint64_t bytes = 0, sent = 0;
 
-	if (l->n_due == 0)
-		return;
-	/* In packs neighbours are together: who reads in order needs one after the other. */
-	qsort(l->due, l->n_due, sizeof(*l->due), by_name);
-	r = archive_batch(l->r->t, l->dir, l->due, l->n_due);
-	for (size_t i = 0; i < l->n_due; i++) {
-		const struct archive_file *f = &l->due[i];
+	for (size_t i = 0; i < n; i++) {
+		const struct archive_file *f = &files[i];
 
 		if (f->result < 0) {
-			archive_failed(l, f, r < 0);
+			archive_failed(l, f, whole);
 			continue;
 		}
 		look_count_archived(l, f->id.size, f->id.ctime_ns);
@@ -161,12 +169,23 @@ void look_flush_due(struct look *l)
 		look_tell(l, TOLD_ARCHIVED, f->name, NULL, f->id.size);
 		last = f->name;
 		bytes += f->bytes;
-		n += f->result == 0;
+		sent += f->result == 0;
 		l->archived++;
 	}
-	reaper_count_archived(l->r, n, bytes);
+	reaper_count_archived(l->r, sent, bytes);
 	if (last)
 		note_txn(l, last);
+}
+
+void look_flush_due(struct look *l)
+{
+	struct archive_watch watch = { .stopped = look_is_stopped, .done = on_archived, .arg = l };
+
+	if (l->n_due == 0)
+		return;
+	/* In packs neighbours are together: who reads in order needs one after the other. */
+	qsort(l->due, l->n_due, sizeof(*l->due), by_name);
+	(void)archive_files(l->r->t, l->dir, l->due, l->n_due, &watch);
 	l->n_due = 0;
 	l->due_bytes = 0;
 	l->due_since_ms = 0;

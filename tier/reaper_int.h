@@ -91,8 +91,8 @@ struct look {
 	size_t dir_len;
 	int64_t now_ms, now_ns;
 	bool enough;		  /* the low watermark is reached */
-	struct archive_file *due; /* owned, conf->archive_batch */
-	size_t n_due;
+	struct archive_file *due; /* owned */
+	size_t n_due, due_room;
 	uint64_t due_bytes;
 	int64_t due_since_ms;	   /* how long the first of them has been due */
 	int64_t due_wait_ms;	   /* how long they may wait for company */

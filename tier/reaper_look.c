@@ -3,10 +3,10 @@
  * One directory: what is in it, and what of it is due.
  *
  *	readdir -> stat, row, policy -> counted
- *	             |-> due: collected, archived a batch at a time
+ *	             |-> due: collected, many at a time, archived in the order of their names
  *	             '-> cold: collected, released a batch at a time
  *
- * Streaming: memory is one batch of each, however large the directory.  Always true:
+ * Streaming: memory is bounded, however large the directory.  Always true:
  * this decides only what is worth trying; archive and release look again for
  * themselves.  A time that is zero, or in the future, is never old: such files age from
  * when they were first seen.
@@ -24,6 +24,9 @@
 #include "tier/local.h"
 #include "tier/reaper_look.h"
 
+#define DUE_LEAST 64   /* files there is room for at first */
+#define DUE_MOST 16384 /* those are on their way before more are looked at: 5 MB */
+
 /* ---- one name ------------------------------------------------------------------ */
 
 static int64_t age_of(struct look *l, const struct stat *st)
@@ -37,12 +40,31 @@ static int64_t age_of(struct look *l, const struct stat *st)
 	return l->now_ms - l->future.seen_ms;
 }
 
+/* Room for one more.  What is full at its largest, or without memory, goes on its way. */
+static void make_room_for_due(struct look *l)
+{
+	size_t room = l->due_room < DUE_MOST / 2 ? 2 * l->due_room : DUE_MOST;
+	struct archive_file *due;
+
+	if (l->n_due < l->due_room)
+		return;
+	due = l->due_room < DUE_MOST ? reallocarray(l->due, room, sizeof(*due)) : NULL;
+	if (due) {
+		l->due = due;
+		l->due_room = room;
+	} else {
+		look_flush_due(l);
+	}
+}
+
 static void collect_due(struct look *l, const char *name, const struct stat *st, int64_t since_ms,
 			int64_t archive_after_ms)
 {
-	struct archive_file *f = &l->due[l->n_due++];
 	int64_t wait_ms = l->r->t->conf->pack_wait;
+	struct archive_file *f;
 
+	make_room_for_due(l);
+	f = &l->due[l->n_due++];
 	strcpy(f->name, name);
 	f->id = cache_identity(st);
 	l->due_bytes += f->id.size;
@@ -53,8 +75,6 @@ static void collect_due(struct look *l, const char *name, const struct stat *st,
 		wait_ms = archive_after_ms;
 	if (l->n_due == 1 || wait_ms < l->due_wait_ms)
 		l->due_wait_ms = wait_ms;
-	if (l->n_due == l->r->t->conf->archive_batch)
-		look_flush_due(l);
 }
 
 static bool is_written(struct look *l, const char *name)
@@ -214,8 +234,10 @@ static int begin(struct look *l)
 		free(path);
 	else if (l->dir_len > 0)
 		l->path[l->dir_len++] = '/';
-	if (l->what & LOOK_ARCHIVE)
-		l->due = calloc(batch, sizeof(*l->due));
+	if (l->what & LOOK_ARCHIVE) {
+		l->due_room = DUE_LEAST;
+		l->due = calloc(l->due_room, sizeof(*l->due));
+	}
 	if (l->what & LOOK_RELEASE) {
 		l->cold = calloc(batch, sizeof(*l->cold));
 		l->cold_info = calloc(batch, sizeof(*l->cold_info));
@@ -241,12 +263,6 @@ static int end(struct look *l, int result)
 	return result;
 }
 
-static bool is_stopped(struct look *l)
-{
-	return atomic_load(&l->r->stopping) || (l->stop && atomic_load(l->stop)) ||
-	       (l->until_ms && clock_mono_ms() >= l->until_ms);
-}
-
 static int look_stream(struct look *l)
 {
 	AUTO_CLOSEDIR DIR *dir = NULL;
@@ -262,7 +278,7 @@ static int look_stream(struct look *l)
 			close(fd);
 		return r;
 	}
-	while (r == 0 && !is_stopped(l)) {
+	while (r == 0 && !look_is_stopped(l)) {
 		errno = 0;
 		e = readdir(dir);
 		if (!e)
@@ -304,7 +320,7 @@ static void look_empty(struct look *l)
 }
 
 /*
- * What is left over when the directory is through is less than a batch.  While more is
+ * What is left over when the directory is through may be less than a batch.  While more is
  * coming it waits for it: packs fill, and a directory into which a file comes each second
  * is not read each second.
  */
@@ -313,7 +329,8 @@ static void wait_for_company(struct look *l)
 	const struct conf *conf = l->r->t->conf;
 
 	if (!l->company || l->n_due == 0 || (l->what & LOOK_ANY_ARCHIVE_AGE) ||
-	    l->due_bytes >= conf->pack_size || l->due_since_ms >= l->due_wait_ms)
+	    l->n_due >= conf->archive_batch || l->due_bytes >= conf->pack_size ||
+	    l->due_since_ms >= l->due_wait_ms)
 		return;
 	for (size_t i = 0; i < l->n_due; i++)
 		look_count_local(l, l->due[i].id.size, l->due[i].id.ctime_ns, true);
@@ -345,7 +362,7 @@ int look_names(struct look *l, const char *const *names, size_t n)
 	int r;
 
 	r = begin(l);
-	for (size_t i = 0; r == 0 && i < n && !is_stopped(l); i++)
+	for (size_t i = 0; r == 0 && i < n && !look_is_stopped(l); i++)
 		r = look_name(l, names[i]);
 	return end(l, r);
 }

@@ -34,6 +34,8 @@ void look_count_stale(struct look *l, const struct file_row *row);
 /* The same of a name, if it has one. */
 void look_count_stale_name(struct look *l, const char *name);
 
+/* Of struct look: it is not to begin anything more. */
+bool look_is_stopped(void *look);
 void look_flush_due(struct look *l);
 void look_flush_cold(struct look *l);
 

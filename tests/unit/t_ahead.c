@@ -53,7 +53,7 @@ static void write_files(struct rig *rig, const char *dir, unsigned n, size_t siz
 	free(data);
 }
 
-static void archive_files(struct rig *rig, const char *dir, unsigned n)
+static void archive_some(struct rig *rig, const char *dir, unsigned n)
 {
 	const char *names[MAX_FILES];
 	char text[MAX_FILES][16];
@@ -79,7 +79,7 @@ static struct world *world(unsigned n, unsigned step, size_t size, const char *o
 	w->n = n;
 	w->buf = malloc(size + 1);
 	write_files(w->rig, "d", n, size);
-	archive_files(w->rig, "d", n);
+	archive_some(w->rig, "d", n);
 	rig_journalled(w->rig);
 	for (unsigned i = 0; i < n; i++) {
 		snprintf(path, sizeof(path), "d/f%04u", i);
@@ -429,7 +429,7 @@ static void many_directories(void **state)
 	for (unsigned d = 0; d < DIRS; d++) {
 		snprintf(path, sizeof(path), "d%u", d);
 		write_files(rig, path, FILES, 1000);
-		archive_files(rig, path, FILES);
+		archive_some(rig, path, FILES);
 	}
 	rig_journalled(rig);
 	for (unsigned d = 0; d < DIRS; d++) {

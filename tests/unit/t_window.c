@@ -154,6 +154,26 @@ static void test_larger_than_the_window(void **state)
 	window_free(t.window);
 }
 
+/* Bytes that were given back are room for others, the operation counts still. */
+static void test_given_back(void **state)
+{
+	struct test t = { .seed = 1 };
+	struct comer large, next;
+
+	assert_int_equal(window_new(2, MAX_BYTES, &t.window), 0);
+	window_enter(t.window, MAX_BYTES);
+	start(&large, &t, MAX_BYTES);
+	window_give(t.window, MAX_BYTES);
+	pthread_join(large.thread, NULL);
+	window_enter(t.window, 0);
+	start(&next, &t, 0);
+	assert_int_equal(t.n_entered, 1);
+	window_leave(t.window, 0);
+	pthread_join(next.thread, NULL);
+	window_leave(t.window, 0);
+	window_free(t.window);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -161,6 +181,7 @@ int main(void)
 		cmocka_unit_test(test_first_come_first_in),
 		cmocka_unit_test(test_small_does_not_overtake),
 		cmocka_unit_test(test_larger_than_the_window),
+		cmocka_unit_test(test_given_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

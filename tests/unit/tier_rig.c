@@ -342,7 +342,7 @@ int rig_archive_names(struct rig *rig, const char *dir, const char *const *names
 		if (cache_stat(rig->t->cache, node, names[i], &st) == 0)
 			files[i].id = cache_identity(&st);
 	}
-	r = archive_batch(rig->t, node, files, n);
+	r = archive_files(rig->t, node, files, n, NULL);
 	for (size_t i = 0; i < n; i++)
 		ret[i] = files[i].result;
 	node_put(rig->t->tree, node);

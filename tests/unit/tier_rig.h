@@ -55,7 +55,7 @@ struct state_of rig_look(struct rig *rig, const char *path);
 enum state rig_state(struct rig *rig, const char *path);
 struct node *rig_dir(struct rig *rig, const char *path); /* counted */
 
-/* archive_batch of one directory's names, as they are now; results into ret (n). */
+/* archive_files of one directory's names, as they are now; results into ret (n). */
 int rig_archive_names(struct rig *rig, const char *dir, const char *const *names, size_t n,
 		      int *ret);
 /* One file, settled first; its result. */
