@@ -45,8 +45,9 @@ def test_the_whole_job(mount, ceph, pool):
 
 def test_packs(mount, ceph, pool):
     """Small files share an object; it is read by range, dropped with the last of them."""
-    m = mount(store=ceph.url(pool), options={**FAST, "pack_below": "64K"})
+    m = mount(store=ceph.url(pool), options={**FAST, "pack_below": "64K", "archive_after": "1h"})
     want = captures(m, 30)
+    m.rest(*want)
     m.drain()
     packs = [key for key in ceph.ls(pool) if key.startswith(".ebb/pack/")]
     assert len(packs) == 1 and not any(path in ceph.ls(pool) for path in want)

@@ -76,10 +76,11 @@ def test_documents_follow_their_files(mount, server):
 
 def test_documents_of_packed_files(mount, elasticsearch):
     """Each has a URL of its own; when a pack is rewritten they are told before it goes."""
-    site = Site(mount, elasticsearch, pack_below="64K")
+    site = Site(mount, elasticsearch, pack_below="64K", archive_after="1h")
     m, paths = site.m, [f"cam/p/{i}_1.jpg" for i in range(12)]
     for path in paths:
         site.upload(path, path.encode() * 100)
+    m.rest(*paths)
     m.drain()
     site.check(*paths)
     urls = {path: site.doc(path)["ftpurl"] for path in paths}

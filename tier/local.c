@@ -109,7 +109,9 @@ ssize_t local_read(int fd, void *buf, size_t len, off_t off)
 	struct iovec all = { .iov_base = buf, .iov_len = len };
 	ssize_t hot = preadv2(fd, &all, 1, off, RWF_NOWAIT), cold;
 
-	if (hot < 0) /* none of it, or a file system that cannot say */
+	if (hot < 0 && errno == EOPNOTSUPP) /* all of it is in memory, or nobody knows */
+		return path_pread_full(fd, buf, len, off);
+	if (hot < 0)
 		hot = 0;
 	if ((size_t)hot == len)
 		return hot;

@@ -4,7 +4,6 @@
 import errno
 import os
 import subprocess
-import time
 
 import pytest
 
@@ -34,9 +33,7 @@ def released(mount, n, size, **options):
     data = {f"{DIR}/f{i:03}.jpg": content(i, size) for i in range(n)}
     for path, text in data.items():
         m.write(path, text)
-    # What was written within the last second is archived by itself, in another pack.
-    newest = max(os.stat(m.local(path)).st_ctime for path in data)
-    proc.wait_until(lambda: time.time() > newest + 1.1, 30, "files at rest")
+    m.rest(*data)
     m.archive()
     m.release()
     m.restart()
@@ -111,7 +108,8 @@ def test_directory_of_packs_is_a_get_a_pack(mount, tmpdir_below, how):
     assert n >= 5
     with Cost(m) as cost:
         assert copy_of(m, how, os.path.join(tmpdir_below, "copy")) == data
-    assert n <= cost.gets <= n + 4
+    # two to see that it is in order, and those that are faster than the thread that loads
+    assert n <= cost.gets <= n + 25
 
 
 def test_directory_of_files_is_a_get_a_file(mount, tmpdir_below):

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from pylib import ebb, proc
+from pylib import ebb, linux, proc
 
 
 @pytest.fixture(scope="module")
@@ -216,8 +216,7 @@ def getdents(fd, size=2000):
 
 
 def drop_pages(m, names):
-    with open("/proc/sys/vm/drop_caches", "w") as f:
-        f.write("1")
+    linux.drop_caches()
 
 
 def list_it_anew(m, names):

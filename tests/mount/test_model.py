@@ -160,8 +160,8 @@ class History:
 
     def died(self, err):
         """Is this error the daemon's death?  The connection breaks a moment before it is gone."""
-        return getattr(err, "errno", None) in (errno.ECONNABORTED, errno.ENOTCONN) or \
-            not self.m.running()
+        broken = (errno.ECONNABORTED, errno.ENOTCONN, errno.ECANCELED)  # the last: of a ring
+        return getattr(err, "errno", None) in broken or not self.m.running()
 
     def killed(self, after):
         """The daemon died in the middle: before and after are both right, nothing else is."""

@@ -4,7 +4,6 @@
 import json
 import os
 import sqlite3
-import time
 
 import pytest
 
@@ -14,18 +13,11 @@ FAST = {"archive_after": "1h", "trash_grace": "0s", "pack_wait": "0s"}
 DIR = "cam/2017/12/15/15"
 
 
-def rest(m, paths):
-    """Files of less than a second are archived another time, and so in another pack."""
-    paths = [m.local(path) for path in paths]
-    proc.wait_until(lambda: time.time() - max(os.stat(p).st_ctime for p in paths) > 1.2, 30,
-                    "files at rest")
-
-
 def fill(m, n=60, folder=DIR, size=1500):
     data = {f"{folder}/f{i:03}.json": bytes([i % 251]) * (size + i) for i in range(n)}
     for path, content in data.items():
         m.write(path, content)
-    rest(m, data)
+    m.rest(*data)
     return data
 
 
@@ -121,7 +113,7 @@ def test_odd_names_and_empty_files(mount):
     data["d/empty2"] = b""
     for path, content in data.items():
         m.write(path, content)
-    rest(m, data)
+    m.rest(*data)
     m.archive()
     m.release()
     assert len(packs(m)) == 1

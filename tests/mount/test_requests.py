@@ -6,10 +6,16 @@ import os
 
 import pytest
 
-from pylib import proc
+from pylib import linux, proc
 
 OPTIONS = {"archive_after": "1h", "pack_wait": "0s"}
 SIZE = 1500
+
+
+@pytest.fixture(autouse=True)
+def caches():
+    with linux.caches_kept():
+        yield
 
 
 class Meter:

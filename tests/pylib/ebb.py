@@ -387,6 +387,12 @@ class Mount:
     def restore(self, *paths):
         self.ctl("restore", *(map(self.full, paths) if paths else ["--all"]), check=True)
 
+    def rest(self, *paths):
+        """Files of less than a second are archived another time, and so in another pack."""
+        paths = [self.local(path) for path in paths]
+        proc.wait_until(lambda: time.time() - max(os.stat(p).st_ctime for p in paths) > 1.2, 30,
+                        "files at rest")
+
     def drain(self, deadline=120):
         self.ctl("drain", check=True, deadline=deadline)
 
