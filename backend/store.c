@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "backend/store_ops.h"
+#include "lib/clock.h"
 
 static const struct store_ops *const implementations[] = {
 	&store_dir_ops,
@@ -73,13 +74,21 @@ static void reply(const struct store_request *q, int64_t result)
 
 void store_answer(struct store *s, const struct store_request *q, int64_t result)
 {
-	store_note(s, q->op, result, q->len_bytes);
+	if (result != -ETIMEDOUT || !q->hurried)
+		store_note(s, q->op, result, q->len_bytes);
 	reply(q, result);
 }
 
-static void submit(struct store *s, const struct store_request *q)
+/* Within deadline_ms, or the store's timeout where that is sooner. */
+static void submit_until(struct store *s, const struct store_request *asked, int64_t deadline_ms)
 {
+	struct store_request request = *asked, *q = &request;
 	int r = key_check(q->key);
+
+	q->deadline_ms = clock_mono_ms() + s->timeout_ms;
+	q->hurried = deadline_ms < q->deadline_ms;
+	if (q->hurried)
+		q->deadline_ms = deadline_ms;
 
 	/* An offset is a file's: signed everywhere behind this line. */
 	if (r == 0 && q->op == STORE_GET && q->off > INT64_MAX - q->len_bytes)
@@ -91,6 +100,11 @@ static void submit(struct store *s, const struct store_request *q)
 		reply(q, r);
 	else
 		s->ops->submit(s, q);
+}
+
+static void submit(struct store *s, const struct store_request *q)
+{
+	submit_until(s, q, INT64_MAX);
 }
 
 void store_put(struct store *s, const char *key, const void *data, size_t len_bytes,
@@ -121,13 +135,21 @@ void store_stat(struct store *s, const char *key, struct store_stat *stat, store
 void store_get(struct store *s, const char *key, uint64_t off, void *buf, size_t len_bytes,
 	       store_read_cb cb, void *arg)
 {
-	submit(s, &(struct store_request){ .op = STORE_GET,
-					   .key = key,
-					   .off = off,
-					   .buf = buf,
-					   .len_bytes = len_bytes,
-					   .read_cb = cb,
-					   .arg = arg });
+	store_get_until(s, key, off, buf, len_bytes, INT64_MAX, cb, arg);
+}
+
+void store_get_until(struct store *s, const char *key, uint64_t off, void *buf, size_t len_bytes,
+		     int64_t deadline_ms, store_read_cb cb, void *arg)
+{
+	struct store_request q = { .op = STORE_GET,
+				   .key = key,
+				   .off = off,
+				   .buf = buf,
+				   .len_bytes = len_bytes,
+				   .read_cb = cb,
+				   .arg = arg };
+
+	submit_until(s, &q, deadline_ms);
 }
 
 void store_drop(struct store *s, const char *key, const char *attempt, store_cb cb, void *arg)

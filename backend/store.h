@@ -91,6 +91,9 @@ void store_stat(struct store *s, const char *key, struct store_stat *stat, store
 /* Bytes read; fewer than len only at the end of the object; 0 at or past it. */
 void store_get(struct store *s, const char *key, uint64_t off, void *buf, size_t len_bytes,
 	       store_read_cb cb, void *arg);
+/* The same, answered before clock_mono_ms() is deadline_ms, if that is before the timeout. */
+void store_get_until(struct store *s, const char *key, uint64_t off, void *buf, size_t len_bytes,
+		     int64_t deadline_ms, store_read_cb cb, void *arg);
 
 /* Only if its attempt is this one (-ESTALE; "" is nobody's: -EINVAL); NULL: whatever it is. */
 void store_drop(struct store *s, const char *key, const char *attempt, store_cb cb, void *arg);

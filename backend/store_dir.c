@@ -40,7 +40,6 @@ const store_advice dir_advice = {
 struct dir_job {
 	struct job job;
 	struct dir *dir; /* borrowed */
-	int64_t deadline_ms;
 	struct store_request req;
 };
 
@@ -94,7 +93,7 @@ static int64_t run_op(struct dir_job *j)
 	const struct store_request *q = &j->req;
 	struct dir *d = j->dir;
 
-	if (clock_mono_ms() > j->deadline_ms)
+	if (clock_mono_ms() > q->deadline_ms)
 		return -ETIMEDOUT;
 	switch (q->op) {
 	case STORE_PUT:
@@ -133,7 +132,6 @@ static void op_submit(struct store *s, const struct store_request *q)
 	}
 	j->job.run = run_job;
 	j->dir = d;
-	j->deadline_ms = clock_mono_ms() + s->timeout_ms;
 	j->req = *q;
 	pool_submit(d->pool, &j->job);
 }

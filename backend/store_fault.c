@@ -51,7 +51,6 @@ struct fault_op {
 	struct fault_op *next;
 	struct fault *fault; /* borrowed */
 	struct fault_verdict verdict;
-	int64_t deadline_ms;
 	int64_t due_ms; /* while on the list */
 	enum stage stage;
 
@@ -125,7 +124,7 @@ static void be_late(struct fault_op *o, enum stage stage, int64_t due_ms)
 	struct fault_op **p;
 
 	o->stage = stage;
-	o->due_ms = due_ms < o->deadline_ms ? due_ms : o->deadline_ms;
+	o->due_ms = due_ms < o->req.deadline_ms ? due_ms : o->req.deadline_ms;
 	lock_take(&f->lock);
 	for (p = &f->late; *p && (*p)->due_ms <= o->due_ms; p = &(*p)->next)
 		;
@@ -140,7 +139,7 @@ static void time_out(struct fault_op *o)
 	if (o->verdict.now)
 		finish(o, -ETIMEDOUT);
 	else
-		be_late(o, STAGE_REPLY, o->deadline_ms);
+		be_late(o, STAGE_REPLY, o->req.deadline_ms);
 }
 
 static void on_inner_read(void *arg, int64_t result)
@@ -204,7 +203,6 @@ static void fault_submit(struct store *s, const struct store_request *q)
 	}
 	*o = (struct fault_op){ .fault = f, .req = *q };
 	o->verdict = judge(f, q->op, q->key);
-	o->deadline_ms = now + s->timeout_ms;
 	lock_take(&f->lock);
 	f->n_flying++;
 	lock_drop(&f->lock);
@@ -235,7 +233,7 @@ static void go_on(struct fault *f, struct fault_op *o, bool closing)
 	int64_t now = clock_mono_ms();
 	bool held;
 
-	if (o->stage == STAGE_REPLY || now >= o->deadline_ms) {
+	if (o->stage == STAGE_REPLY || now >= o->req.deadline_ms) {
 		finish(o, -ETIMEDOUT);
 		return;
 	}

@@ -3,8 +3,8 @@
  * For implementers of stores: backend/store_<impl>.c has one static const table.
  *
  * store.c checks keys and picks the table; an implementation does the work.  Each
- * operation is answered by store_answer() exactly once, before timeout_ms has passed,
- * with no lock held.  Keys arrive checked: relative, under STORE_KEY_MAX, no empty, "."
+ * operation is answered by store_answer() exactly once, before its deadline, with no
+ * lock held.  Keys arrive checked: relative, under STORE_KEY_MAX, no empty, "."
  * or ".." component; attempts are shorter than STORE_ATTEMPT_MAX.
  */
 #ifndef EBB_BACKEND_STORE_OPS_H
@@ -27,6 +27,8 @@ struct store_request {
 	store_cb cb;		  /* all but get */
 	store_read_cb read_cb;	  /* get */
 	void *arg;
+	int64_t deadline_ms; /* of clock_mono_ms(): the store's timeout, or what is left to the caller */
+	bool hurried;	     /* it is the caller's, and less: that it passes is no trouble */
 };
 
 struct store_ops {
@@ -99,7 +101,10 @@ void store_fini(struct store *s);
  */
 void store_note(struct store *s, enum store_op op, int64_t result, size_t len_bytes);
 
-/* The end of every operation: store_note() with its result, then its callback. */
+/*
+ * The end of every operation: store_note() with its result, then its callback.  One that
+ * was not given the whole timeout and was not answered says nothing of the store.
+ */
 void store_answer(struct store *s, const struct store_request *q, int64_t result);
 
 /*

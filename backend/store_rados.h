@@ -74,7 +74,6 @@ struct rstore {
 struct rop {
 	struct rop *next, *prev; /* in queued or in sent */
 	struct rstore *s;	 /* borrowed */
-	int64_t deadline_ms;
 
 	/* protected by s->lock */
 	unsigned refs;	/* the callback's, the sender's, the timer's */

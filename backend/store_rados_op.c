@@ -31,15 +31,15 @@
 
 /* ---- lists -------------------------------------------------------------- */
 
-static void list_append(struct rop_list *l, struct rop *o)
+/* By their deadlines: the timer looks at the first only. */
+static void list_add(struct rop_list *l, struct rop *o)
 {
-	o->next = NULL;
 	o->prev = l->tail;
-	if (l->tail)
-		l->tail->next = o;
-	else
-		l->head = o;
-	l->tail = o;
+	while (o->prev && o->prev->req.deadline_ms > o->req.deadline_ms)
+		o->prev = o->prev->prev;
+	o->next = o->prev ? o->prev->next : l->head;
+	*(o->prev ? &o->prev->next : &l->head) = o;
+	*(o->next ? &o->next->prev : &l->tail) = o;
 }
 
 static void list_remove(struct rop_list *l, struct rop *o)
@@ -144,7 +144,7 @@ static struct rop *next_to_send_locked(struct rstore *s)
 	    (s->n_sent >= WINDOW_OPS || s->sent_bytes + o->req.len_bytes > WINDOW_BYTES))
 		return NULL;
 	list_remove(&s->queued, o);
-	list_append(&s->sent, o);
+	list_add(&s->sent, o);
 	s->n_sent++;
 	s->sent_bytes += o->req.len_bytes;
 	o->refs = 2; /* the callback's and the sender's */
@@ -183,12 +183,10 @@ void rstore_submit(struct store *base, const struct store_request *q)
 	}
 	o->s = s;
 	o->req = *q;
-	o->deadline_ms = clock_mono_ms() + base->timeout_ms;
 	lock_take(&s->lock);
 	s->flying++;
-	list_append(&s->queued, o);
-	/* All have the same timeout, so who came last is last: the timer need not know of it. */
-	if (s->timer_ms == INT64_MAX)
+	list_add(&s->queued, o);
+	if (o->req.deadline_ms < s->timer_ms)
 		cond_signal(&s->timer_wake);
 	lock_drop(&s->lock);
 	rstore_pump(s);
@@ -205,7 +203,7 @@ static struct rop *take_late_queued_locked(struct rstore *s, int64_t now)
 {
 	struct rop *o = s->queued.head;
 
-	if (!o || (o->deadline_ms > now && !(s->closing && !s->ready)))
+	if (!o || (o->req.deadline_ms > now && !(s->closing && !s->ready)))
 		return NULL;
 	list_remove(&s->queued, o);
 	return o;
@@ -214,14 +212,14 @@ static struct rop *take_late_queued_locked(struct rstore *s, int64_t now)
 /* Probes, whose arg is the store itself, are late as soon as it is being closed. */
 static bool is_late(const struct rop *o, int64_t now)
 {
-	return o->deadline_ms <= now || (o->s->closing && o->req.arg == o->s);
+	return o->req.deadline_ms <= now || (o->s->closing && o->req.arg == o->s);
 }
 
 /* Both counts keep what the cancelling needs: the operation and io. */
 static struct rop *take_late_sent_locked(struct rstore *s, int64_t now)
 {
 	for (struct rop *o = s->sent.head; o; o = o->next) {
-		if (o->deadline_ms > now && !s->closing)
+		if (o->req.deadline_ms > now && !s->closing)
 			break;
 		if (o->expired || !o->in_flight || !is_late(o, now))
 			continue;
@@ -235,14 +233,14 @@ static struct rop *take_late_sent_locked(struct rstore *s, int64_t now)
 
 static int64_t next_deadline_locked(struct rstore *s)
 {
-	int64_t at = s->queued.head ? s->queued.head->deadline_ms : INT64_MAX;
+	int64_t at = s->queued.head ? s->queued.head->req.deadline_ms : INT64_MAX;
 	int64_t soon = clock_mono_ms() + CANCEL_RETRY_MS;
 	struct rop *o = s->sent.head;
 
 	while (o && o->expired)
 		o = o->next;
-	if (o && o->deadline_ms < at)
-		at = o->deadline_ms;
+	if (o && o->req.deadline_ms < at)
+		at = o->req.deadline_ms;
 	/* What is late and not yet in flight is being sent at this moment. */
 	return o && !o->in_flight && at < soon ? soon : at;
 }

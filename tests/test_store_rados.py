@@ -78,6 +78,13 @@ class Store:
         assert int(slowest) < self.timeout_ms + SLACK_MS * proc.SCALE, (slowest, results)
         return {name: int(count) for name, count in (r.split("=") for r in results)}
 
+    def get_until(self, key, ms):
+        """The result of a get that has less time than the store's timeout, if ms is less."""
+        self.send("get-until", key, ms)
+        took_ms, result = self.receive()
+        assert int(took_ms) < min(ms, self.timeout_ms) + SLACK_MS * proc.SCALE, (result, took_ms)
+        return result.split("=")[0]
+
     def health(self):
         """(up?, sentence)"""
         self.send("health")
@@ -316,6 +323,7 @@ def test_dies_under_way(ceph, pool, store, how, who, op):
     assert s.join() == {"0": 50}
     assert s.health()[0]
     names = ["osd"] if who == "osd" else ["mon", "mgr", "osd"]
+    assert s.get_until("before1", 60_000) == "0"
     s.many(op, 1000, "before" if op == "get-many" else "under", 100_000)
     if how == "SIGSTOP":
         (ceph.pause_osd if who == "osd" else ceph.pause)()
@@ -326,6 +334,10 @@ def test_dies_under_way(ceph, pool, store, how, who, op):
     assert set(results) <= {"0", "ETIMEDOUT", "ENOENT"}, results
     # Now it is surely away: everything ends in time, also what waits in the window.
     s.many("put-many", 600, "away", 100_000)
+    assert set(s.join()) == {"ETIMEDOUT"}
+    # One that has less time than those before it, in flight and waiting, is answered first.
+    s.many("get-many", 1000, "before", 100_000)
+    assert s.get_until("before1", 100) == "ETIMEDOUT"
     assert set(s.join()) == {"ETIMEDOUT"}
     assert s("verify", "before1") == "ETIMEDOUT"
     assert s("list", "")[0] != "0"

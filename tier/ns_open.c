@@ -172,6 +172,9 @@ static int open_released(struct tier *t, struct node *node, bool wait, struct re
 		if (r != -ENOSPC)
 			return r;
 	}
+	r = failpoint(READ_ROW);
+	if (r < 0)
+		return r;
 	ahead_opened(t, &look.row);
 	return remote_open(t, &look.row, ret);
 }

@@ -6,8 +6,16 @@
  *	         ^________________________|  wrong, short, error: -EIO to all who wait
  *	large: each read is one or more store reads, continued until it is whole
  *
- * Always true: a callback comes once, within the timeout of each operation; bytes given are
- * either compared with the row's checksum (small) or at least all there (large).
+ *	an object is gone: the row is read once more --same bytes elsewhere--> read there
+ *
+ * A row was read before its object was registered as being read (remote_open), so a pack
+ * may have been rewritten and dropped in between.  The row leads to its bytes, then; they
+ * are another remote's, so that they too are not dropped, and so that rows and keys are
+ * constant.
+ *
+ * Always true: a callback comes once, within store_timeout of the read that it answers;
+ * bytes given are either compared with the row's checksum (small) or at least all there
+ * (large).
  */
 #include "tier/read.h"
 
@@ -15,8 +23,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/clock.h"
 #include "lib/crc.h"
 #include "lib/lock.h"
+#include "lib/pool.h"
 #include "tier/blobs.h"
 #include "tier/tier_int.h"
 
@@ -42,10 +52,11 @@ struct remote {
 	char **keys;	     /* owned, constant */
 	struct lock lock;
 	struct row_attr attr;	/* protected by lock */
+	struct remote *moved;	/* counted; where its bytes are since; protected by lock */
 	enum whole state;	/* protected by lock */
 	struct waiter *waiters; /* protected by lock */
 	char *whole;		/* owned; written while LOADING, constant when READY */
-	size_t loaded;		/* the loader's */
+	int64_t deadline_ms;	/* the loader's */
 };
 
 struct remotes {
@@ -137,6 +148,7 @@ void remote_put(struct remote *r)
 		;
 	*p = r->next;
 	lock_drop(&all->lock);
+	remote_put(r->moved);
 	remote_free(r);
 }
 
@@ -174,34 +186,85 @@ void remote_set_attr(struct remote *r, const struct row_attr *attr)
 /* ---- a range, to its end ---------------------------------------------------- */
 
 struct range {
-	struct remote *r; /* counted */
+	struct job job;
+	struct remote *r;  /* counted */
+	struct remote *at; /* counted: r, or where its bytes are */
 	uint64_t off;
 	char *buf;
 	size_t len, done, asked;
+	int64_t deadline_ms;
+	bool again; /* the row was read once more */
 	void (*cb)(void *arg, int64_t n);
 	void *arg;
 };
 
 static void range_next(struct range *g);
 
+static struct remote *place_of(struct remote *r)
+{
+	struct remote *at;
+
+	lock_take(&r->lock);
+	at = remote_ref(r->moved ? r->moved : r);
+	lock_drop(&r->lock);
+	return at;
+}
+
 static void range_end(struct range *g, int64_t n)
 {
-	struct remote *r = g->r;
+	struct remote *r = g->r, *at = g->at;
+	uint64_t part = g->off / OBJECT_PART_BYTES;
 
 	if (n < 0)
-		log_error("cannot read object '%s': %s",
-			  r->keys[g->off / OBJECT_PART_BYTES < r->nkeys ? g->off / OBJECT_PART_BYTES
-									: 0],
+		log_error("cannot read object '%s': %s", at->keys[part < at->nkeys ? part : 0],
 			  strerror((int)-n));
 	g->cb(g->arg, n < 0 ? -EIO : n);
 	free(g);
+	remote_put(at);
 	remote_put(r);
+}
+
+/* Does the row lead to the same bytes, and to another place than was looked at? */
+static bool leads_elsewhere(const struct file_row *now, const struct file_row *looked)
+{
+	return now->attr.size == looked->attr.size && now->crc32c == looked->crc32c &&
+	       (object_number(now) != object_number(looked) || now->object != looked->object);
+}
+
+/* A pool's thread: a statement may read the disk, which a store's thread must not. */
+static void look_again(struct job *job)
+{
+	struct range *g = (struct range *)job;
+	struct remote *r = g->r, *at, *before;
+	struct file_row now;
+	int err = cat_file_get(r->t->cat, r->row.dir, r->row.name, &now);
+
+	if (err == 0)
+		err = leads_elsewhere(&now, &g->at->row) ? remote_open(r->t, &now, &at) : -ENOENT;
+	if (err < 0) {
+		range_end(g, err);
+		return;
+	}
+	remote_put(g->at);
+	g->at = remote_ref(at);
+	lock_take(&r->lock);
+	before = r->moved;
+	r->moved = at;
+	lock_drop(&r->lock);
+	remote_put(before);
+	range_next(g);
 }
 
 static void range_got(void *arg, int64_t n)
 {
 	struct range *g = arg;
 
+	if (n == -ENOENT && !g->again) {
+		g->again = true;
+		g->job.run = look_again;
+		pool_submit(g->r->t->pool_store, &g->job);
+		return;
+	}
 	if (n == 0)
 		n = -EBADMSG; /* shorter than its row says */
 	if (n < 0) {
@@ -217,21 +280,30 @@ static void range_got(void *arg, int64_t n)
 
 static void range_next(struct range *g)
 {
-	struct remote *r = g->r;
-	uint64_t at = g->off + g->done, in_part = at + r->row.pack_off;
+	struct remote *at = g->at;
+	uint64_t off = g->off + g->done, in_part = off + at->row.pack_off;
 	unsigned part = 0;
 
 	g->asked = g->len - g->done;
-	if (r->row.object == ROW_OBJECT_PARTS) {
-		part = (unsigned)(at / OBJECT_PART_BYTES);
-		in_part = at % OBJECT_PART_BYTES;
+	if (at->row.object == ROW_OBJECT_PARTS) {
+		part = (unsigned)(off / OBJECT_PART_BYTES);
+		in_part = off % OBJECT_PART_BYTES;
 		if (g->asked > OBJECT_PART_BYTES - in_part)
 			g->asked = OBJECT_PART_BYTES - in_part;
 	}
-	store_get(r->t->store, r->keys[part], in_part, g->buf + g->done, g->asked, range_got, g);
+	if (clock_mono_ms() >= g->deadline_ms)
+		range_end(g, -ETIMEDOUT);
+	else
+		store_get_until(at->t->store, at->keys[part], in_part, g->buf + g->done, g->asked,
+				g->deadline_ms, range_got, g);
 }
 
-static void range_read(struct remote *r, uint64_t off, void *buf, size_t len,
+static int64_t deadline_from_now(const struct remote *r)
+{
+	return clock_mono_ms() + r->t->conf->store_timeout;
+}
+
+static void range_read(struct remote *r, uint64_t off, void *buf, size_t len, int64_t deadline_ms,
 		       void (*cb)(void *arg, int64_t n), void *arg)
 {
 	struct range *g = malloc(sizeof(*g));
@@ -240,9 +312,14 @@ static void range_read(struct remote *r, uint64_t off, void *buf, size_t len,
 		cb(arg, -ENOMEM);
 		return;
 	}
-	*g = (struct range){
-		.r = remote_ref(r), .off = off, .buf = buf, .len = len, .cb = cb, .arg = arg
-	};
+	*g = (struct range){ .r = remote_ref(r),
+			     .at = place_of(r),
+			     .off = off,
+			     .buf = buf,
+			     .len = len,
+			     .deadline_ms = deadline_ms,
+			     .cb = cb,
+			     .arg = arg };
 	range_next(g);
 }
 
@@ -293,15 +370,20 @@ static void whole_from_blob(void *arg, int64_t n)
 	if (n >= 0 && crc32c(0, r->whole, (size_t)n) == r->row.crc32c)
 		whole_loaded(r, n);
 	else
-		range_read(r, 0, r->whole, r->row.attr.size, whole_loaded, r);
+		range_read(r, 0, r->whole, r->row.attr.size, r->deadline_ms, whole_loaded, r);
 }
 
+/* Who comes while it is loading waits less: the deadline is that of the first. */
 static void whole_load(struct remote *r)
 {
+	struct remote *at = place_of(r);
+
 	remote_ref(r);
-	if (!blobs_read(r->t->blobs, object_number(&r->row), r->row.pack_off, r->whole,
+	r->deadline_ms = deadline_from_now(r);
+	if (!blobs_read(r->t->blobs, object_number(&at->row), at->row.pack_off, r->whole,
 			r->row.attr.size, whole_from_blob, r))
-		range_read(r, 0, r->whole, r->row.attr.size, whole_loaded, r);
+		range_read(r, 0, r->whole, r->row.attr.size, r->deadline_ms, whole_loaded, r);
+	remote_put(at);
 }
 
 static void whole_read(struct remote *r, const struct waiter *ask)
@@ -348,6 +430,6 @@ void remote_read(struct remote *r, uint64_t off, void *buf, size_t len,
 	} else {
 		if (len > size - off)
 			len = (size_t)(size - off);
-		range_read(r, off, buf, len, cb, arg);
+		range_read(r, off, buf, len, deadline_from_now(r), cb, arg);
 	}
 }

@@ -5,7 +5,9 @@
  * A small file (up to REMOTE_WHOLE_BYTES) is fetched whole by the first read, compared
  * with the row's checksum, and kept while it is open: wrong bytes are never
  * given (-EIO, logged).  Larger ones are read by range.  While a remote is
- * referenced its object is not dropped, even when its name was removed.
+ * referenced its object is not dropped, even when its name was removed.  An object that
+ * was dropped before, as a pack is that was rewritten since the row was read, is found by
+ * reading the row once more.
  */
 #ifndef EBB_TIER_READ_H
 #define EBB_TIER_READ_H
@@ -27,10 +29,9 @@ void remote_get_attr(struct remote *r, struct row_attr *ret);
 void remote_set_attr(struct remote *r, const struct row_attr *attr);
 
 /*
- * cb once, on any thread: bytes, 0 at the end, -EIO; within store_timeout for each operation
- * it takes (one; two if what was being read ahead for it failed).  buf is the caller's until
- * then.  No more than half of a FUSE session's requests may wait:
- * that bound is fs's.
+ * cb once, on any thread: bytes, 0 at the end, -EIO; within store_timeout, however many
+ * operations it takes.  buf is the caller's until then.  No more than half of a FUSE
+ * session's requests may wait: that bound is fs's.
  */
 void remote_read(struct remote *r, uint64_t off, void *buf, size_t len,
 		 void (*cb)(void *arg, int64_t bytes_or_errno), void *arg);

@@ -162,12 +162,26 @@ static int check_row(struct verify *v, const struct file_row *row)
 	}
 }
 
+/* Its pack was rewritten, and perhaps dropped, since the row was read: the row is read anew. */
+static bool row_moved(struct tier *t, struct file_row *row)
+{
+	struct file_row now;
+
+	if (cat_file_get(t->cat, row->dir, row->name, &now) < 0 || now.attempt != row->attempt ||
+	    now.pack == row->pack)
+		return false;
+	*row = now;
+	return true;
+}
+
 static void check_run(struct job *job)
 {
 	struct check *c = (struct check *)job;
 	struct verify *v = c->v;
 
 	c->result = check_row(v, &c->row);
+	if (c->result == -ENOENT && row_moved(v->t, &c->row))
+		c->result = check_row(v, &c->row);
 	if (c->result < 0 && c->result != -ETIMEDOUT && !row_is_same(v->t, &c->row))
 		c->result = 1;
 	lock_take(&v->lock);

@@ -4,6 +4,7 @@
 import json
 import os
 import sqlite3
+import subprocess
 
 import pytest
 
@@ -179,6 +180,30 @@ def test_half_empty_pack_is_rewritten_while_it_is_read(mount):
     check_all(m, data)
     assert m.ctl("verify").returncode == 0
     m.restart(kill=True)
+    check_all(m, data)
+
+
+def test_reader_between_row_and_pack(mount):
+    """Whoever has read a row and holds nothing yet is overtaken by rewriting and dropping."""
+    m = mount(start=False, options={**FAST, "io_uring": "no"})
+    go = os.path.join(m.dir, "go")
+    m.failpoints = f"read.row=wait:{go}"
+    m.start()
+    data = fill(m, 40)
+    m.archive()
+    m.release()
+    (old,) = packs(m)
+    paths = sorted(data)
+    reader = subprocess.Popen(["cat", m.full(paths[0])], stdout=subprocess.PIPE)
+    assert m.wait_log("failpoint read.row: waiting")
+    for path in paths[8:]:
+        os.unlink(m.full(path))
+        del data[path]
+    proc.wait_until(lambda: packs(m) and old not in packs(m), 55, "the old pack dropped")
+    with open(go, "w", encoding="ascii"):
+        pass
+    assert reader.communicate(timeout=proc.scaled(60))[0] == data[paths[0]]
+    assert reader.returncode == 0
     check_all(m, data)
 
 

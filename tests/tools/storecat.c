@@ -14,6 +14,7 @@
  *	url KEY			URL
  *	put-many N PREFIX BYTES	started			N puts at once, PREFIX0, PREFIX1 ...
  *	get-many N PREFIX BYTES	started
+ *	get-until KEY MS	as join: one get that has MS
  *	join			MS_OF_THE_SLOWEST RESULT=COUNT ...
  *	health			up|down FREE_BYTES ERROR
  *	close			closed MS
@@ -111,6 +112,20 @@ static void start_many(struct store *s, struct many *m, bool put, unsigned n, co
 	puts("started");
 }
 
+static void get_until(struct store *s, struct many *m, const char *key, int64_t ms)
+{
+	struct one *o = &m->ones[0];
+
+	m->left = 1;
+	m->slowest_ms = 0;
+	memset(m->results, 0, sizeof(m->results));
+	o->many = m;
+	o->start_ms = clock_mono_ms();
+	if (!o->buf)
+		o->buf = malloc(TEXT_MAX);
+	store_get_until(s, key, 0, o->buf, TEXT_MAX, o->start_ms + ms, on_many, o);
+}
+
 static void join_many(struct many *m)
 {
 	lock_take(&m->lock);
@@ -175,7 +190,7 @@ static void run_one(struct store *s, const char *const f[4])
 	puts("");
 }
 
-static void run_line(struct store *s, struct many *m, char *line)
+static void run_line(struct store *s, struct many *m, struct many *hurry, char *line)
 {
 	const char *f[4] = { "", "", "", "" };
 	char *url;
@@ -188,6 +203,9 @@ static void run_line(struct store *s, struct many *m, char *line)
 
 		start_many(s, m, f[0][0] == 'p', n < MANY_MAX ? n : MANY_MAX, f[2],
 			   (size_t)atoi(f[3]));
+	} else if (strcmp(f[0], "get-until") == 0) {
+		get_until(s, hurry, f[1], atoll(f[2]));
+		join_many(hurry);
 	} else if (strcmp(f[0], "join") == 0) {
 		join_many(m);
 	} else if (strcmp(f[0], "health") == 0) {
@@ -204,7 +222,7 @@ static void run_line(struct store *s, struct many *m, char *line)
 
 int main(int argc, char **argv)
 {
-	static struct many many;
+	static struct many many, hurry;
 	char err[256], *line = NULL;
 	struct store *s;
 	size_t room = 0;
@@ -221,14 +239,17 @@ int main(int argc, char **argv)
 	}
 	lock_init(&many.lock, LOCK_RANK_LEAF, "storecat");
 	cond_init(&many.cond);
+	lock_init(&hurry.lock, LOCK_RANK_LEAF, "storecat");
+	cond_init(&hurry.cond);
 	while (getline(&line, &room, stdin) >= 0 && strcmp(line, "close\n") != 0)
-		run_line(s, &many, line);
+		run_line(s, &many, &hurry, line);
 	free(line);
 	start = clock_mono_ms();
 	store_close(s);
 	printf("closed\t%lld\n", (long long)(clock_mono_ms() - start));
 	for (unsigned i = 0; i < MANY_MAX; i++)
 		free(many.ones[i].buf);
+	free(hurry.ones[0].buf);
 	free(many.data);
 	return 0;
 }

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,6 +178,34 @@ static void test_drop(void **state)
 	assert_int_equal(sut_put_as(k, "node/3", "y", 1), 0);
 	assert_int_equal(store_drop_wait(sut.store, k, "node/1"), -ESTALE);
 	assert_int_equal(store_drop_wait(sut.store, k, NULL), 0);
+}
+
+static void was_got(void *arg, int64_t r)
+{
+	__atomic_store_n((int64_t *)arg, r, __ATOMIC_SEQ_CST);
+}
+
+/* Time of its own: more than the timeout is the timeout, none is -ETIMEDOUT or bytes, once. */
+static void test_get_until(void **state)
+{
+	static const int64_t left_ms[] = { INT64_MAX / 2, 60000, 0, -1000 };
+	const char *k = sut_key("until");
+	char buf[4][16];
+	int64_t r[4];
+
+	(void)state;
+	assert_int_equal(sut_put(k, "content"), 0);
+	for (unsigned i = 0; i < 4; i++) {
+		r[i] = INT64_MIN;
+		store_get_until(sut.store, k, 0, buf[i], sizeof(buf[i]),
+				clock_mono_ms() + left_ms[i], was_got, &r[i]);
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		while (__atomic_load_n(&r[i], __ATOMIC_SEQ_CST) == INT64_MIN)
+			sched_yield();
+		if (i < 2 || r[i] != -ETIMEDOUT)
+			assert_int_equal(r[i], 7);
+	}
 }
 
 static void test_get_all(void **state)
@@ -370,6 +399,7 @@ static const struct CMUnitTest suite[] = {
 	cmocka_unit_test(test_get_all),	   cmocka_unit_test(test_large),
 	cmocka_unit_test(test_list),	   cmocka_unit_test(test_prove),
 	cmocka_unit_test(test_health),	   cmocka_unit_test(test_close),
+	cmocka_unit_test(test_get_until),
 };
 
 /* ---- opening ------------------------------------------------------------ */
