@@ -11,6 +11,7 @@
     ceph      a Ceph cluster of one node
     search    Elasticsearch and OpenSearch
     posix     pjdfstest and fsx
+    ringclient  a process that keeps one ring busy
 
 Only Python's standard library is used, from 3.11 on.  Nothing here sleeps in
 order to be in step with something: it waits for the thing itself.
