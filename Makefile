@@ -81,7 +81,7 @@ show = $(if $(Q),@printf '  %-5s %s\n' $(1) $(2))
 # tests/unit/t_X.c	-> one cmocka program; t_fs_X.c links fs too
 # tests/unit/*.c	-> (the others) what unit tests share
 # tests/tools/*.c	-> one program each, for the tests in Python
-# bench/*.c		-> build/bench/load, the clients of the benchmark
+# bench/load.c stream.c	-> build/bench/load, stream, the clients of the benchmarks; bench/*.c is shared
 
 LAYERS := lib meta backend tier fs tools
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
@@ -102,7 +102,7 @@ HEADERS := $(wildcard $(addsuffix /*.h,$(LAYERS) tests/unit bench))
 PROGRAMS := $(patsubst tools/%.c,$(B)/%,$(MAIN_SRC))
 UNITS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(UNIT_SRC))
 HELPERS := $(patsubst tests/tools/%.c,$(B)/tests/%,$(HELPER_SRC))
-LOAD := $(B)/bench/load
+LOAD := $(B)/bench/load $(B)/bench/stream
 
 .PHONY: all
 all: $(PROGRAMS) $(B)/libebb.a
@@ -152,7 +152,7 @@ $(B)/tests/t_%: $(B)/obj/tests/unit/t_%.o $(B)/libunit.a $(B)/libebb.a
 	$(call link,-lcmocka)
 $(HELPERS): $(B)/tests/%: $(B)/obj/tests/tools/%.o $(B)/libebb.a
 	$(call link)
-$(LOAD): $(call obj,$(BENCH_SRC))
+$(LOAD): $(B)/bench/%: $(B)/obj/bench/%.o $(B)/obj/bench/hist.o
 	$(call link)
 
 .SECONDARY:
@@ -220,11 +220,16 @@ $(call root,make $@)
 @bench/bench $(1) $(ARGS)
 endef
 
-.PHONY: bench bench-quick
+.PHONY: bench bench-quick bench-together
 bench:
 	$(call measure)
 bench-quick:
 	$(call measure,--quick)
+bench-together:
+	$(call root,make $@)
+	@build-aux/setup build bench
+	@$(MAKE) --no-print-directory -j`nproc` all bench-load
+	@bench/together $(ARGS)
 
 # --- Demo ---
 
@@ -301,6 +306,7 @@ check     check           everything: sets up, then all tests (root)
           check-layers check-headers check-format check-man
 measure   bench           side by side with others, into build/bench/report.html (root; an hour or two)
           bench-quick     the same in five minutes
+          bench-together  ingest, archiving and cold reading at once, for an hour (ARGS="--minutes 10")
 install   install         into PREFIX=$(PREFIX), below DESTDIR=; uninstall
 endef
 

@@ -61,6 +61,10 @@ def filesystem(path):
 
 
 def facts(bench, busy):
+    return about(busy, [m.name for m in bench.media])
+
+
+def about(busy, media):
     from place import MEDIA     # pylint: disable=import-outside-toplevel
     libfuse = field(os.path.join(proc.DEPS, "lib", "pkgconfig", "fuse3.pc"), r"^Version: (.*)") \
         or first_line("pkg-config", "--modversion", "fuse3")
@@ -76,7 +80,7 @@ def facts(bench, busy):
         "kernel": platform.release(),
         "distribution": field("/etc/os-release", r'^PRETTY_NAME="(.*)"'),
         "fuse_over_io_uring": field("/sys/module/fuse/parameters/enable_uring", r"^(.*)"),
-        "media": {m.name: filesystem(MEDIA[m.name]) for m in bench.media},
+        "media": {name: filesystem(MEDIA[name]) for name in media},
         "versions": {name: text for name, text in {
             "ebbfs": first_line(os.path.join(proc.BUILD, "ebbfs"), "--version"),
             "libfuse": libfuse,

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""`make bench` does not rot: its smallest plan runs, and says what it is there to say.
+"""`make bench` and `make bench-together` do not rot: the smallest of each runs, and says what it is
+there to say.
 
 Nothing is asserted of how fast anything was.
 """
@@ -90,7 +91,56 @@ def test_report_can_be_read(measured):
     assert "What went wrong" not in report
 
 
-def test_nothing_is_left(measured):
-    assert measured and not ebb.mounts
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """(together.json, together.html, output) of half a minute on a store that is late."""
+    out = tmp_path_factory.mktemp("together")
+    done = proc.run(os.path.join(os.path.dirname(BENCH), "together"), "--store", "delayed",
+                    "--minutes", "0.2", "--alone", "0.05", "--every", "3", "--rate", "300",
+                    "--cameras", "4", "--files", "20", "--room", "0.03", "--out", out, deadline=280)
+    with open(out / "together.json", encoding="utf-8") as file:
+        results = json.load(file)
+    with open(out / "together.html", encoding="utf-8") as file:
+        return results, file.read(), done.stdout
+
+
+def test_all_happened_together(together):
+    """And nothing failed: each file that was read had its bytes."""
+    results, _, output = together
+    assert results["complaints"] == []
+    phases = results["phases"]
+    assert list(phases) == ["before", "together", "after"]
+    for name, phase in phases.items():
+        assert phase["files_s"] > 0 and phase["cpu"]["daemon"] > 0, name
+        assert phase["longest_ms"]["create"] >= phase["p99_ms"]["create"] * 0.93 > 0, name
+    busy, idle = phases["together"], phases["before"]
+    for what in ("archived_s", "released_s", "cold_s", "tar_mb_s"):
+        assert busy[what] > 0 and idle[what] == 0, what
+    assert busy["removed_s"] > 0
+    last = results["lines"][-1]
+    assert last["errors"] == last["refused"] == last["store_errors"] == 0
+    assert last["descriptors"] > 0 and last["anon_bytes"] < last["rss_bytes"]
+    assert sum("files/s in" in line for line in output.splitlines()) == len(results["lines"])
+
+
+def test_together_has_verdicts(together):
+    results, report, output = together
+    found = {v["what"]: v for v in results["verdicts"]}
+    assert len(found) == len(results["verdicts"]) >= 5
+    for what, row in found.items():
+        assert row["verdict"] in ("reached", "missed", "not measured")
+        assert what in report.rsplit("<h2>", 1)[1] and what in output
+    assert found["requests that failed, or bytes that were wrong"]["verdict"] == "reached"
+    assert found["growth of the daemon's memory"]["verdict"] == "not measured"
+    loss = next(v["got"] for what, v in found.items() if what.startswith("loss"))
+    alone = max(results["phases"][name]["files_s"] for name in ("before", "after"))
+    assert loss == pytest.approx(1 - results["phases"]["together"]["files_s"] / alone)
+    for plot in re.findall(r"<svg .*?</svg>", report):
+        assert xml.dom.minidom.parseString(plot).getElementsByTagName("text")
+
+
+def test_nothing_is_left(measured, together):
+    assert measured and together and not ebb.mounts
     with open("/proc/self/mountinfo", encoding="utf-8") as file:
-        assert "/bench-1/" not in file.read()
+        mounts = file.read()
+        assert "/bench-1/" not in mounts and "/togeth-1/" not in mounts

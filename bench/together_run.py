@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: MIT
+"""The phases of bench/together, and one line of figures for each minute of them.
+
+    prepare     a few hours are written, archived and released: what is always cold
+    before      the upload alone; nothing is due
+    together    upload, archiving, release, cold reading, tar, retention
+    after       the upload alone again
+
+The daemon is started anew between two phases, as `archive_after` is what makes the reaper idle.
+"""
+
+import collections
+import json
+import os
+import subprocess
+import threading
+import time
+
+from pylib import proc
+
+from systems import cpu_s
+
+STREAM = os.path.join(proc.BUILD, "bench", "stream")
+KEPT = 2            # hours that are never removed
+IDLE = {"archive_after": "1h", "release_after": "24h"}
+BUSY = {"archive_after": "2s", "release_after": "3s"}
+WRITING = ("mkdir", "create", "write", "close")
+OTHERS = ("open", "read", "unlink", "rmdir")
+
+
+class Stream:
+    """bench/stream.c: told what to do by lines, answers with lines."""
+
+    def __init__(self, directory, args):
+        os.makedirs(directory)
+        self.directory, self.files, self.cameras = directory, args.files, args.cameras
+        self.hour_bytes = args.files * args.cameras * sum(args.sizes) // len(args.sizes)
+        self.popen = subprocess.Popen(
+            [STREAM, directory, str(args.cameras), str(args.files),
+             ",".join(map(str, args.sizes))], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True)
+        self.slow, self.low = [], KEPT
+        self.ear = threading.Thread(target=self.listen, daemon=True)
+        self.ear.start()
+
+    def listen(self):
+        self.slow += (line.strip() for line in self.popen.stderr)
+
+    def tell(self, *words):
+        self.popen.stdin.write(" ".join(map(str, words)) + "\n")
+        self.popen.stdin.flush()
+
+    def report(self):
+        self.tell("report")
+        line = self.popen.stdout.readline()
+        if not line:
+            raise AssertionError(f"stream ended: {proc.status_text(self.popen.wait())}: "
+                                 f"{self.slow[-3:]}")
+        return json.loads(line)
+
+    def path(self, camera, number):
+        return os.path.join(self.directory, f"{camera:03}", f"{number // self.files:05}",
+                            f"{number:07}.dat")
+
+    def hour(self, camera, hour):
+        return os.path.dirname(self.path(camera, hour * self.files))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.popen.stdin.close()
+        code = self.popen.wait(30)
+        self.ear.join(5)
+        assert code == 0, f"stream: {proc.status_text(code)}: {self.slow[-3:]}"
+
+
+class Tar(threading.Thread):
+    """Reads one cold hour after the other, as who copies them."""
+
+    def __init__(self, run, stream):
+        super().__init__(daemon=True)
+        self.run_, self.stream, self.ended = run, stream, threading.Event()
+        self.hours, self.bytes, self.cpu_s, self.range = 0, 0, 0.0, (KEPT, KEPT)
+
+    def run(self):
+        number = 0
+        while not self.ended.is_set():
+            low, high = self.range
+            kept = list(range(KEPT)) + list(range(low, high))
+            path = self.stream.hour(number % self.stream.cameras,
+                                    kept[number // self.stream.cameras % len(kept)])
+            number += 1
+            with subprocess.Popen(["tar", "cf", "-", path], stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, cwd="/") as popen:
+                while chunk := popen.stdout.read(1 << 20):
+                    self.bytes += len(chunk)
+                said = popen.stderr.read()
+                _, status, usage = os.wait4(popen.pid, 0)
+                popen.returncode = os.waitstatus_to_exitcode(status)
+            self.cpu_s += usage.ru_utime + usage.ru_stime
+            self.hours += 1
+            if popen.returncode and os.path.lexists(path):
+                self.run_.complaints.append(f"tar {path}: {popen.returncode}: {said[-300:]!r}")
+
+
+def page_cache_bytes():
+    with open("/proc/meminfo", encoding="ascii") as file:
+        found = dict(line.split(":") for line in file)
+    return int(found["Cached"].split()[0]) << 10
+
+
+def memory(pid):
+    """Resident bytes: all, those that are the daemon's own, and of the catalogue's mapping."""
+    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+        found = dict(line.split(":", 1) for line in file if ":" in line)
+    return {name: int(found[key].split()[0]) << 10 for name, key in
+            (("rss_bytes", "VmRSS"), ("anon_bytes", "RssAnon"), ("peak_bytes", "VmHWM"))}
+
+
+class Run:
+    def __init__(self, args, mount, ceph):
+        self.args, self.mount, self.ceph = args, mount, ceph
+        self.lines, self.complaints, self.slow, self.last = [], [], [], None
+        self.began, self.tar, self.removed_to, self.cold_to = time.monotonic(), None, KEPT, KEPT
+
+    # --- phases ---
+
+    def everything(self, stream):
+        self.prepare(stream)
+        self.phase("before", self.args.alone, stream)
+        self.settle(stream)
+        self.mount.restart(**BUSY)
+        self.tar = Tar(self, stream)
+        self.tar.start()
+        stream.tell("readers", self.args.readers)
+        self.phase("together", self.args.minutes, stream)
+        stream.tell("readers", 0)
+        self.tar.ended.set()
+        self.tar.join(300)
+        self.tar = None
+        self.settle(stream)
+        self.mount.restart(**IDLE)
+        self.phase("after", self.args.alone, stream)
+        found = stream.report()
+        if found["errors"]:
+            self.complaints.append(f"{found['errors']} requests failed; the first: {found['error']}")
+        self.slow = list(stream.slow)
+
+    def prepare(self, stream):
+        self.say("writing what is to be cold")
+        stream.tell("writers", self.args.writers, 0)
+        proc.wait_until(lambda: stream.report()["hours"] >= KEPT, 600, "cold hours", every=0.2)
+        stream.tell("writers", 0, 0)
+        self.mount.restart(**BUSY)
+        self.mount.ctl("drain", deadline=1200, check=True)
+        stream.tell("cold", KEPT, 0, 0)
+        self.mount.restart(**IDLE)
+
+    def settle(self, stream):
+        """What this phase wrote is not in the way of what follows."""
+        hours = stream.report()["hours"]
+        self.removed_to = max(self.removed_to, hours)
+        stream.tell("cold", KEPT, 0, 0)
+        stream.tell("remove", KEPT, self.removed_to)
+        proc.wait_until(lambda: stream.report()["removed"] >= self.removed_to, 900,
+                        "old hours removed", every=0.2)
+
+    def phase(self, name, minutes, stream):
+        self.say(f"{name}, {minutes:g} minutes")
+        stream.tell("writers", self.args.writers, self.args.rate)
+        self.line(name, stream, first=True)
+        end = time.monotonic() + minutes * 60
+        due = time.monotonic()
+        while due < end - self.args.every / 2:
+            due += self.args.every
+            while (left := due - time.monotonic()) > 0:
+                time.sleep(min(left, 0.5))
+                self.retention(stream)
+            self.line(name, stream)
+        stream.tell("writers", 0, 0)
+
+    # --- retention ---
+
+    def retention(self, stream):
+        """Which hours are cold, and which are too old for the room there is."""
+        hours = min(self.next_hours(stream), 1 << 30)
+        most = max(2, min(int(self.args.room * 1e9 / stream.hour_bytes),
+                          self.args.most // (stream.files * stream.cameras)))
+        self.cold_to = max(self.cold_to, self.removed_to)
+        while self.tar and self.cold_to < hours and self.is_cold(stream, self.cold_to):
+            self.cold_to += 1
+        if hours - self.removed_to > most:
+            self.removed_to = hours - most
+        self.cold_to = max(self.cold_to, self.removed_to)
+        stream.tell("cold", KEPT, self.removed_to, self.cold_to)
+        stream.tell("remove", KEPT, self.removed_to)
+        if self.tar:
+            self.tar.range = (self.removed_to, self.cold_to)
+
+    @staticmethod
+    def next_hours(stream):
+        """Hours that all cameras are through with."""
+        def newest(camera):
+            names = os.listdir(os.path.join(stream.directory, f"{camera:03}"))
+            return max(map(int, names), default=0)
+        return min(newest(camera) for camera in range(stream.cameras))
+
+    def is_cold(self, stream, hour):
+        ends = [stream.path(camera, number) for camera in (0, stream.cameras - 1)
+                for number in (hour * stream.files, (hour + 1) * stream.files - 1)]
+        return not any(os.path.lexists(self.local(path)) for path in ends)
+
+    def local(self, path):
+        return os.path.join(self.mount.cache, os.path.relpath(path, self.mount.path))
+
+    # --- figures ---
+
+    def snapshot(self, stream):
+        found, status = stream.report(), self.mount.status()
+        cpu = {"daemon": cpu_s(self.mount.process.pid), **found["cpu_s"],
+               "tar": self.tar.cpu_s if self.tar else 0.0}
+        for name, process in (self.ceph.daemons if self.ceph else {}).items():
+            cpu[name] = cpu_s(process.pid)
+        return {"at": time.monotonic(), "stream": found, "status": status, "cpu": cpu,
+                "tar_bytes": self.tar.bytes if self.tar else 0}
+
+    def line(self, phase, stream, first=False):
+        now, before = self.snapshot(stream), self.last
+        self.last = now
+        if first:
+            return
+        seconds = now["at"] - before["at"]
+
+        def rate(get):
+            return (get(now) - get(before)) / seconds
+        kinds, status = now["stream"]["kinds"], now["status"]
+        requests = {kind: kinds[kind] for kind in WRITING + OTHERS}
+        line = {"phase": phase, "at_s": now["at"] - self.began, "seconds": seconds,
+                "files_s": kinds["file"]["n"] / seconds,
+                "mb_s": rate(lambda s: s["stream"]["written_bytes"]) / 1e6,
+                "archived_s": rate(lambda s: s["status"]["since_start"]["archived"]),
+                "released_s": rate(lambda s: s["status"]["since_start"]["released"]),
+                "put_mb_s": rate(lambda s: s["status"]["store"]["bytes_put"]) / 1e6,
+                "cold_s": kinds["cold"]["n"] / seconds,
+                "cold_p99_ms": kinds["cold"]["p99_us"] / 1e3,
+                "tar_mb_s": rate(lambda s: s["tar_bytes"]) / 1e6,
+                "removed_s": kinds["unlink"]["n"] / seconds,
+                "longest_ms": max(k["max_us"] for k in requests.values()) / 1e3,
+                "longest": max(requests, key=lambda k: requests[k]["max_us"]),
+                "requests": {kind: {"p99_ms": k["p99_us"] / 1e3, "max_ms": k["max_us"] / 1e3}
+                             for kind, k in requests.items()},
+                "file_p99_ms": kinds["file"]["p99_us"] / 1e3,
+                "errors": now["stream"]["errors"], "refused": status["fuse"]["parked"]["refused"],
+                "backlog_s": status["oldest_unarchived_s"],
+                "backlog_files": status["local"]["files"],
+                "trash_files": status["trash"]["files"],
+                "store_free_bytes": status["store"]["free_bytes"],
+                "store_errors": status["store"]["errors"] + status["store"]["timeouts"],
+                "descriptors": len(os.listdir(f"/proc/{self.mount.process.pid}/fd")),
+                "page_cache_bytes": page_cache_bytes(), **memory(self.mount.process.pid),
+                "meta_bytes": sum(entry.stat().st_size for entry in
+                                  os.scandir(os.path.dirname(self.mount.meta))),
+                "cpu": {name: (now["cpu"][name] - before["cpu"].get(name, 0)) / seconds
+                        for name in now["cpu"]}}
+        self.lines.append(line)
+        self.show(line)
+
+    def show(self, line):
+        cpu = " ".join(f"{name} {share:.2f}" for name, share in line["cpu"].items() if share > .005)
+        self.say(f"{line['files_s']:6.0f} files/s in, {line['archived_s']:6.0f}/s archived, "
+                 f"{line['cold_s']:5.0f}/s cold (p99 {line['cold_p99_ms']:.0f} ms), tar "
+                 f"{line['tar_mb_s']:.0f} MB/s, {line['removed_s']:5.0f}/s removed; file p99 "
+                 f"{line['file_p99_ms']:.1f} ms, longest {line['longest']} "
+                 f"{line['longest_ms']:.0f} ms; rss {line['rss_bytes'] >> 20} anon "
+                 f"{line['anon_bytes'] >> 20} MiB, {line['descriptors']} fds, backlog "
+                 f"{line['backlog_files']} files {line['backlog_s']} s, trash "
+                 f"{line['trash_files']}, cache {line['page_cache_bytes'] >> 20} MiB; cpu {cpu}")
+
+    def say(self, text):
+        print(f"together: {time.monotonic() - self.began:5.0f} s  {text}", flush=True)
+
+    def phases(self):
+        """Of each: seconds, means of the rates and of the CPUs, the longest requests."""
+        found = collections.OrderedDict()
+        for name in dict.fromkeys(line["phase"] for line in self.lines):
+            mine = [line for line in self.lines if line["phase"] == name]
+            seconds = sum(line["seconds"] for line in mine)
+            mean = {key: sum(line[key] * line["seconds"] for line in mine) / seconds
+                    for key in mine[0] if key.endswith(("files_s", "mb_s", "archived_s", "cold_s",
+                                                        "released_s", "removed_s"))}
+            found[name] = {
+                "seconds": seconds, **mean,
+                "cpu": {who: sum(line["cpu"].get(who, 0) * line["seconds"] for line in mine) / seconds
+                        for who in {w: 0 for line in mine for w in line["cpu"]}},
+                "longest_ms": {kind: max(line["requests"][kind]["max_ms"] for line in mine)
+                               for kind in WRITING + OTHERS},
+                "p99_ms": {kind: max(line["requests"][kind]["p99_ms"] for line in mine)
+                           for kind in WRITING + OTHERS}}
+        return found
