@@ -42,12 +42,18 @@
 #define SECOND_NS 1000000000u
 #define IDLE_NS 20000000u
 
-#define KINDS(X)                                                                   \
-	X(FILE, "file") /* all of an upload */                                     \
-	X(MKDIR, "mkdir")                                                          \
-	X(CREATE, "create")                                                        \
-	X(WRITE, "write") X(CLOSE, "close") X(COLD, "cold") /* all of a reading */ \
-		X(OPEN, "open") X(READ, "read") X(UNLINK, "unlink") X(RMDIR, "rmdir")
+/* FILE is all of an upload, COLD all of a reading. */
+#define KINDS(X)            \
+	X(FILE, "file")     \
+	X(MKDIR, "mkdir")   \
+	X(CREATE, "create") \
+	X(WRITE, "write")   \
+	X(CLOSE, "close")   \
+	X(COLD, "cold")     \
+	X(OPEN, "open")     \
+	X(READ, "read")     \
+	X(UNLINK, "unlink") \
+	X(RMDIR, "rmdir")
 #define KIND_ID(id, name) K_##id,
 #define KIND_NAME(id, name) name,
 enum kind { KINDS(KIND_ID) N_KINDS };
