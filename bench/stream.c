@@ -10,12 +10,14 @@
  *   writers N RATE	N write from now on, RATE files a second in all; 0: as many as they can
  *   readers N		N read single files of the hours that are cold
  *   cold KEPT LOW HIGH	those are the first KEPT, and LOW to HIGH - 1
- *   remove LOW HIGH	hours LOW to HIGH - 1 are removed, once LOW is not below the last HIGH
+ *   remove LOW HIGH	hours LOW to HIGH - 1 are removed, if they were not
  *   report		one line of JSON: what was done since the last report
  *
  * Camera c's file n is DIR/c/n div FILES/n, and its bytes follow from c and n: readers compare all
  * of them.  A client is a process.  Each request is timed by itself; one of over a second is told
  * on the standard error.  A client whose request fails goes on with the next file.
+ * Beside them one process only sleeps and wakes: how late it is says what the machine alone
+ * makes others wait.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,13 +38,16 @@
 #define CHUNK (64u << 10)
 #define WRITERS_MAX 64u
 #define READERS_MAX 32u
-#define ROLES (WRITERS_MAX + READERS_MAX + 1) /* the last one removes */
+#define REMOVERS 8u /* unlinking a released name waits for a commit: many share one */
+#define REMOVER (WRITERS_MAX + READERS_MAX)
+#define SLEEPER (REMOVER + REMOVERS)
+#define ROLES (SLEEPER + 1)
 #define CAMERAS_MAX 1000u
 #define SIZES_MAX 8u
 #define SECOND_NS 1000000000u
 #define IDLE_NS 20000000u
 
-/* FILE is all of an upload, COLD all of a reading. */
+/* FILE is all of an upload, COLD of a reading; SLEEP is how late who only sleeps wakes up. */
 #define KINDS(X)            \
 	X(FILE, "file")     \
 	X(MKDIR, "mkdir")   \
@@ -53,7 +58,8 @@
 	X(OPEN, "open")     \
 	X(READ, "read")     \
 	X(UNLINK, "unlink") \
-	X(RMDIR, "rmdir")
+	X(RMDIR, "rmdir")   \
+	X(SLEEP, "sleep")
 #define KIND_ID(id, name) K_##id,
 #define KIND_NAME(id, name) name,
 enum kind { KINDS(KIND_ID) N_KINDS };
@@ -71,6 +77,7 @@ struct shared {
 	_Atomic unsigned writers, readers, rate;
 	_Atomic unsigned kept, low, high; /* cold hours */
 	_Atomic unsigned remove_low, remove_high;
+	_Atomic unsigned removed[REMOVERS]; /* hours below it are, of one's cameras */
 	_Atomic unsigned next[CAMERAS_MAX]; /* the file to write: one writer each */
 	struct role role[ROLES];
 };
@@ -133,7 +140,7 @@ static int done(struct stream *s, enum kind k, uint64_t began, int r, const char
 	hist_note(&s->me->hist[k], ns);
 	if (ns > s->me->longest_ns[k])
 		s->me->longest_ns[k] = ns;
-	if (ns > SECOND_NS && k != K_FILE && k != K_COLD)
+	if (ns > SECOND_NS && k != K_FILE && k != K_COLD && k != K_SLEEP)
 		fprintf(stderr, "slow: %.3f s, %s %s, at %.3f\n", (double)ns / 1e9, kind_name[k],
 			path, (double)clock_ns(CLOCK_REALTIME) / 1e9);
 	if (r < 0 && s->me->errors++ == 0)
@@ -310,18 +317,32 @@ static void remove_hour(struct stream *s, unsigned c, unsigned hour)
 	s->me->cpu_ns = s->cpu_before_ns + clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 }
 
-static void be_remover(struct stream *s)
+static void be_remover(struct stream *s, unsigned r)
 {
 	for (;;) {
-		unsigned hour = s->s->remove_low;
+		unsigned hour = s->s->removed[r], low = s->s->remove_low;
 
+		if (hour < low)
+			hour = low;
 		if (hour >= s->s->remove_high) {
 			pause_ns(IDLE_NS);
 			continue;
 		}
-		for (unsigned c = 0; c < s->cameras; c++)
+		for (unsigned c = r; c < s->cameras; c += REMOVERS)
 			remove_hour(s, c, hour);
-		s->s->remove_low = hour + 1;
+		s->s->removed[r] = hour + 1;
+	}
+}
+
+/* ---- sleeping --------------------------------------------------------------------------------- */
+
+static void be_sleeper(struct stream *s)
+{
+	for (;;) {
+		uint64_t due = clock_ns(CLOCK_MONOTONIC) + IDLE_NS;
+
+		pause_ns(IDLE_NS);
+		done(s, K_SLEEP, due, 0, "");
 	}
 }
 
@@ -336,8 +357,10 @@ static void play(struct stream *s, unsigned role)
 		be_writer(s, role);
 	else if (role < WRITERS_MAX + READERS_MAX)
 		be_reader(s, role - WRITERS_MAX);
+	else if (role < SLEEPER)
+		be_remover(s, role - REMOVER);
 	else
-		be_remover(s);
+		be_sleeper(s);
 }
 
 /* 0 or -errno. */
@@ -406,7 +429,7 @@ static void report_kind(struct stream *s, enum kind k)
 static void report(struct stream *s)
 {
 	uint64_t written = 0, read = 0, errors = 0;
-	unsigned whole = UINT32_MAX;
+	unsigned whole = UINT32_MAX, removed = UINT32_MAX;
 	const char *error = "";
 
 	for (unsigned role = 0; role < ROLES; role++) {
@@ -419,12 +442,14 @@ static void report(struct stream *s)
 	}
 	for (unsigned c = 0; c < s->cameras; c++)
 		whole = s->s->next[c] / s->files < whole ? s->s->next[c] / s->files : whole;
+	for (unsigned r = 0; r < REMOVERS; r++)
+		removed = s->s->removed[r] < removed ? s->s->removed[r] : removed;
 	printf("{\"hours\": %u, \"removed\": %u, \"written_bytes\": %llu, \"read_bytes\": %llu, "
 	       "\"errors\": %llu, \"error\": \"%s\", \"cpu_s\": {\"writers\": %.3f, \"readers\": "
 	       "%.3f, \"remover\": %.3f}, \"kinds\": {",
-	       whole, s->s->remove_low, (unsigned long long)written, (unsigned long long)read,
+	       whole, removed, (unsigned long long)written, (unsigned long long)read,
 	       (unsigned long long)errors, error, cpu_s(s, 0, WRITERS_MAX),
-	       cpu_s(s, WRITERS_MAX, READERS_MAX), cpu_s(s, ROLES - 1, 1));
+	       cpu_s(s, WRITERS_MAX, READERS_MAX), cpu_s(s, REMOVER, REMOVERS));
 	for (unsigned k = 0; k < N_KINDS; k++)
 		report_kind(s, k);
 	printf("}}\n");
@@ -452,10 +477,9 @@ static int command(struct stream *s, const char *line)
 		s->s->low = b;
 		s->s->high = c;
 	} else if (sscanf(line, "remove %u %u", &a, &b) == 2) {
-		if (s->s->remove_low < a)
-			s->s->remove_low = a;
+		s->s->remove_low = a;
 		s->s->remove_high = b;
-		return start(s, ROLES - 1, 1);
+		return start(s, REMOVER, REMOVERS);
 	} else {
 		return -EINVAL;
 	}
@@ -508,6 +532,8 @@ int main(int argc, char **argv)
 	char line[128];
 	int r = argc == 5 ? init(&s, argv) : -EINVAL;
 
+	if (r == 0)
+		r = start(&s, SLEEPER, 1);
 	while (r == 0 && fgets(line, sizeof(line), stdin))
 		r = command(&s, line);
 	if (r < 0)

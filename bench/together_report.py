@@ -53,7 +53,8 @@ def judge(run):
         verdict("the same, beside the CPU time that the store's own processes left", "for comparison",
                 fair, "-" if fair is None else f"{fair:.0%}", None),
         verdict("longest request of a client", "at most 1 s", longest[worst] / 1e3,
-                f"{longest[worst] / 1e3:.2f} s ({worst})", longest[worst] <= 1000),
+                f"{longest[worst] / 1e3:.2f} s ({worst}; who only slept woke up "
+                f"{phases['together']['late_ms'] / 1e3:.2f} s late)", longest[worst] <= 1000),
         verdict("growth of the daemon's memory", f"at most {FLAT:.0%} an hour",
                 slope, "-" if slope is None else f"{slope / (1 << 20):+.1f} MiB an hour of "
                 f"{mean / (1 << 20):.0f}", slope <= FLAT * mean if enough else None),
@@ -101,7 +102,7 @@ def html(run, facts, verdicts):
     who = list(dict.fromkeys(name for p in phases.values() for name in p["cpu"]))
     kinds = list(phases["together"]["longest_ms"])
     columns = ("at_s", "phase", "files_s", "archived_s", "released_s", "put_mb_s", "cold_s",
-               "cold_p99_ms", "tar_mb_s", "removed_s", "file_p99_ms", "longest_ms", "longest",
+               "cold_p99_ms", "tar_mb_s", "removed_s", "file_p99_ms", "longest_ms", "longest", "late_ms",
                "rss_bytes", "anon_bytes", "descriptors", "backlog_files", "backlog_s",
                "trash_files", "meta_bytes", "page_cache_bytes", "store_free_bytes")
     parts = [f"<!doctype html><meta charset=\"utf-8\"><title>ebbfs: everything at once</title>"

@@ -250,6 +250,7 @@ class Run:
                 "longest": max(requests, key=lambda k: requests[k]["max_us"]),
                 "requests": {kind: {"p99_ms": k["p99_us"] / 1e3, "max_ms": k["max_us"] / 1e3}
                              for kind, k in requests.items()},
+                "late_ms": kinds["sleep"]["max_us"] / 1e3,
                 "file_p99_ms": kinds["file"]["p99_us"] / 1e3,
                 "errors": now["stream"]["errors"], "refused": status["fuse"]["parked"]["refused"],
                 "backlog_s": status["oldest_unarchived_s"],
@@ -272,7 +273,7 @@ class Run:
                  f"{line['cold_s']:5.0f}/s cold (p99 {line['cold_p99_ms']:.0f} ms), tar "
                  f"{line['tar_mb_s']:.0f} MB/s, {line['removed_s']:5.0f}/s removed; file p99 "
                  f"{line['file_p99_ms']:.1f} ms, longest {line['longest']} "
-                 f"{line['longest_ms']:.0f} ms; rss {line['rss_bytes'] >> 20} anon "
+                 f"{line['longest_ms']:.0f} ms (who only sleeps {line['late_ms']:.0f}); rss {line['rss_bytes'] >> 20} anon "
                  f"{line['anon_bytes'] >> 20} MiB, {line['descriptors']} fds, backlog "
                  f"{line['backlog_files']} files {line['backlog_s']} s, trash "
                  f"{line['trash_files']}, cache {line['page_cache_bytes'] >> 20} MiB; cpu {cpu}")
@@ -293,6 +294,7 @@ class Run:
                 "seconds": seconds, **mean,
                 "cpu": {who: sum(line["cpu"].get(who, 0) * line["seconds"] for line in mine) / seconds
                         for who in {w: 0 for line in mine for w in line["cpu"]}},
+                "late_ms": max(line["late_ms"] for line in mine),
                 "longest_ms": {kind: max(line["requests"][kind]["max_ms"] for line in mine)
                                for kind in WRITING + OTHERS},
                 "p99_ms": {kind: max(line["requests"][kind]["p99_ms"] for line in mine)
