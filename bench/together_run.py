@@ -39,7 +39,7 @@ class Stream:
             [STREAM, directory, str(args.cameras), str(args.files),
              ",".join(map(str, args.sizes))], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True)
-        self.slow, self.low = [], KEPT
+        self.slow = []
         self.ear = threading.Thread(target=self.listen, daemon=True)
         self.ear.start()
 
@@ -122,14 +122,14 @@ class Run:
     def __init__(self, args, mount, ceph):
         self.args, self.mount, self.ceph = args, mount, ceph
         self.lines, self.complaints, self.slow, self.last = [], [], [], None
-        self.began, self.tar, self.removed_to, self.cold_to = time.monotonic(), None, KEPT, KEPT
+        self.began, self.tar = time.monotonic(), None
+        self.low = self.removed_to = self.cold_to = KEPT     # hours, but for those that are kept
 
     # --- phases ---
 
     def everything(self, stream):
         self.prepare(stream)
         self.phase("before", self.args.alone, stream)
-        self.settle(stream)
         self.mount.restart(**BUSY)
         self.tar = Tar(self, stream)
         self.tar.start()
@@ -139,7 +139,7 @@ class Run:
         self.tar.ended.set()
         self.tar.join(300)
         self.tar = None
-        self.settle(stream)
+        self.leave(stream)
         self.mount.restart(**IDLE)
         self.phase("after", self.args.alone, stream)
         found = stream.report()
@@ -157,14 +157,11 @@ class Run:
         stream.tell("cold", KEPT, 0, 0)
         self.mount.restart(**IDLE)
 
-    def settle(self, stream):
-        """What this phase wrote is not in the way of what follows."""
-        hours = stream.report()["hours"]
-        self.removed_to = max(self.removed_to, hours)
+    def leave(self, stream):
+        """What is there stays, so that its removal is not in the way of the upload alone."""
+        self.low = self.removed_to = max(self.removed_to, stream.report()["hours"])
         stream.tell("cold", KEPT, 0, 0)
-        stream.tell("remove", KEPT, self.removed_to)
-        proc.wait_until(lambda: stream.report()["removed"] >= self.removed_to, 900,
-                        "old hours removed", every=0.2)
+        stream.tell("remove", self.low, self.low)
 
     def phase(self, name, minutes, stream):
         self.say(f"{name}, {minutes:g} minutes")
@@ -194,7 +191,7 @@ class Run:
             self.removed_to = hours - most
         self.cold_to = max(self.cold_to, self.removed_to)
         stream.tell("cold", KEPT, self.removed_to, self.cold_to)
-        stream.tell("remove", KEPT, self.removed_to)
+        stream.tell("remove", self.low, self.removed_to)
         if self.tar:
             self.tar.range = (self.removed_to, self.cold_to)
 
