@@ -50,7 +50,7 @@ def judge(run):
     return [
         verdict("loss of the upload while all goes on", "at most a third", loss, f"{loss:.0%}",
                 loss <= 1 / 3),
-        verdict("the same, beside the CPU time that the store's own processes left", "for comparison",
+        verdict("the same, beside the CPU time that the store left", "for comparison",
                 fair, "-" if fair is None else f"{fair:.0%}", None),
         verdict("longest request of a client", "at most 1 s", longest[worst] / 1e3,
                 f"{longest[worst] / 1e3:.2f} s ({worst}; who only slept woke up "

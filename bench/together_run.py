@@ -174,10 +174,16 @@ class Run:
             while (left := due - time.monotonic()) > 0:
                 time.sleep(min(left, 0.5))
                 self.retention(stream)
+                self.check_room()
             self.line(name, stream)
         stream.tell("writers", 0, 0)
 
     # --- retention ---
+
+    def check_room(self):
+        """Objects that are not dropped as fast as hours are removed must not fill the machine."""
+        room = os.statvfs(self.mount.cache)
+        assert room.f_bavail * 4 > room.f_blocks, "three quarters of the medium are full"
 
     def retention(self, stream):
         """Which hours are cold, and which are too old for the room there is."""

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/failpoint.h"
 #include "lib/lock.h"
@@ -23,6 +24,8 @@
 
 #define DROP_EVERY_MS 5000
 #define DROP_PAGE 64
+#define DROP_AT_ONCE 16 /* objects; more would make those wait who read */
+#define ROUND_ROWS 4096 /* of the trash, before packs have their turn */
 #define WARN_MS 60000
 
 struct drop {
@@ -76,25 +79,82 @@ static int may_drop(struct tier *t, const struct trash_row *row)
 	return 1;
 }
 
-static int drop_objects(struct tier *t, const struct file_row *file)
-{
+/* ---- objects: several at a time, as a store answers each only after it has written ------ */
+
+struct group {
+	struct tier *t;
+	struct lock lock; /* LOCK_RANK_LEAF */
+	struct cond done;
+	unsigned flying; /* protected by lock */
+};
+
+struct doomed {
+	struct group *group;
+	char *key;	    /* owned */
+	_Atomic int result; /* the first error of its objects */
 	char attempt[STORE_ATTEMPT_MAX];
-	char *key;
+};
+
+static void on_dropped(void *arg, int r)
+{
+	struct doomed *o = arg;
+	struct group *g = o->group;
+
+	o->result = r == -ENOENT || r == -ESTALE ? 0 : r;
+	lock_take(&g->lock);
+	g->flying--;
+	cond_signal(&g->done);
+	lock_drop(&g->lock);
+}
+
+/* The parts of a large file, one after the other: there are few such files. */
+static int drop_parts(struct tier *t, const struct file_row *file, const char *attempt)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < object_count(file) && r == 0; i++) {
+		AUTO_FREE char *key = NULL;
+
+		r = object_key(t, file, i, &key);
+		if (r == 0)
+			r = store_drop_wait(t->store, key, attempt);
+		if (r == -ENOENT || r == -ESTALE)
+			r = 0;
+	}
+	return r;
+}
+
+static void start_drop(struct group *g, struct doomed *o, const struct file_row *file)
+{
 	int r;
 
+	o->group = g;
+	object_attempt(g->t, file->attempt, o->attempt, sizeof(o->attempt));
 	if (file->object == ROW_OBJECT_PACK)
-		return 0;
-	object_attempt(t, file->attempt, attempt, sizeof(attempt));
-	for (unsigned i = 0; i < object_count(file); i++) {
-		r = object_key(t, file, i, &key);
-		if (r < 0)
-			return r;
-		r = store_drop_wait(t->store, key, attempt);
-		free(key);
-		if (r < 0 && r != -ENOENT && r != -ESTALE)
-			return r;
+		return; /* packs_tidy() does */
+	if (file->object == ROW_OBJECT_PARTS) {
+		o->result = drop_parts(g->t, file, o->attempt);
+		return;
 	}
-	return 0;
+	r = object_key(g->t, file, 0, &o->key);
+	if (r < 0) {
+		o->result = r;
+		return;
+	}
+	lock_take(&g->lock);
+	while (g->flying >= DROP_AT_ONCE)
+		cond_wait(&g->done, &g->lock);
+	g->flying++;
+	lock_drop(&g->lock);
+	store_drop(g->t->store, o->key, o->attempt, on_dropped, o);
+}
+
+static void wait_all(struct group *g)
+{
+	lock_take(&g->lock);
+	while (g->flying)
+		cond_wait(&g->done, &g->lock);
+	lock_drop(&g->lock);
 }
 
 /* ---- a page of rows ------------------------------------------------------------- */
@@ -196,10 +256,38 @@ static int choose(struct tier *t, struct page *p, const int64_t *ids, size_t n)
 	return chosen;
 }
 
-/* Dropped rows of this page, or the first error: what was dropped before it counts as done. */
+/* Fills dropped; the first error. */
+static int drop_chosen(struct tier *t, struct page *p)
+{
+	struct doomed doomed[DROP_PAGE] = { 0 };
+	struct group g = { .t = t };
+	int err = 0;
+
+	lock_init(&g.lock, LOCK_RANK_LEAF, "drop group");
+	cond_init(&g.done);
+	for (int i = 0; i < p->n; i++)
+		if (p->chosen[i])
+			start_drop(&g, &doomed[i], &p->row[i].file);
+	wait_all(&g);
+	for (int i = 0; i < p->n; i++) {
+		int r = doomed[i].result;
+
+		free(doomed[i].key);
+		if (p->chosen[i] && r == 0)
+			r = failpoint(DROP_OBJECT);
+		p->dropped[i] = p->chosen[i] && r == 0;
+		if (err == 0)
+			err = r;
+	}
+	cond_fini(&g.done);
+	lock_fini(&g.lock);
+	return err;
+}
+
+/* Dropped rows of this page, or the first error: what was dropped counts as done. */
 static int drop_page(struct tier *t, struct page *p, const int64_t *ids, size_t n)
 {
-	int r, err = 0, dropped = 0;
+	int r, err, dropped = 0;
 
 	r = choose(t, p, ids, n);
 	if (r <= 0)
@@ -208,21 +296,16 @@ static int drop_page(struct tier *t, struct page *p, const int64_t *ids, size_t 
 	r = catalogue_write(t->cat, SYNC_FULL, condemn_run, p);
 	if (r < 0)
 		return r;
-	for (int i = 0; i < p->n && err == 0; i++) {
-		if (!p->chosen[i])
-			continue;
-		err = drop_objects(t, &p->row[i].file);
-		if (err == 0)
-			err = failpoint(DROP_OBJECT);
-		p->dropped[i] = err == 0;
-		dropped += err == 0;
-	}
+	err = drop_chosen(t, p);
+	for (int i = 0; i < p->n; i++)
+		dropped += p->dropped[i];
 	r = dropped ? catalogue_write(t->cat, SYNC_NORMAL, delete_run, p) : 0;
 	return err < 0 ? err : r < 0 ? r : dropped;
 }
 
-/* Dropped rows of all pages, or the first error. */
-static int64_t drop_pages(struct tier *t, int64_t due_before_ns, const int64_t *ids, size_t n)
+/* Dropped rows of all pages, until there are most of them, or the first error. */
+static int64_t drop_pages(struct tier *t, int64_t due_before_ns, const int64_t *ids, size_t n,
+			  int64_t most)
 {
 	struct page *p = calloc(1, sizeof(*p));
 	int64_t after = 0, dropped = 0;
@@ -241,7 +324,7 @@ static int64_t drop_pages(struct tier *t, int64_t due_before_ns, const int64_t *
 		dropped += r > 0 ? r : 0;
 		for (int i = 0; i < p->n; i++)
 			trash_row_fini(&p->row[i]);
-	} while (r >= 0);
+	} while (r >= 0 && dropped < most);
 	free(p);
 	return r < 0 ? r : dropped;
 }
@@ -250,24 +333,25 @@ int64_t drop_now(struct tier *t, const int64_t *ids, size_t n)
 {
 	if (!volume_ok(t))
 		return -EAGAIN;
-	return drop_pages(t, 0, ids, n);
+	return drop_pages(t, 0, ids, n, INT64_MAX);
 }
 
 static void *drop_main(void *arg)
 {
 	struct drop *d = arg;
 	int64_t r, until;
-	bool stop;
+	bool stop, more;
 
 	do {
-		r = volume_ok(d->t) ? drop_pages(d->t, clock_real_ns(), NULL, 0) : 0;
+		r = volume_ok(d->t) ? drop_pages(d->t, clock_real_ns(), NULL, 0, ROUND_ROWS) : 0;
+		more = r >= ROUND_ROWS;
 		if (r >= 0 && volume_ok(d->t))
 			r = packs_tidy(d->t);
 		if (r < 0 && log_ratelimit(&d->warned_ms, WARN_MS))
 			log_warning("cannot drop objects of removed files: %s: tried again later",
 				    strerror((int)-r));
 		lock_take(&d->lock);
-		until = clock_mono_ms() + DROP_EVERY_MS;
+		until = more ? 0 : clock_mono_ms() + DROP_EVERY_MS;
 		while (!d->stop && cond_wait_until(&d->wake, &d->lock, until))
 			;
 		stop = d->stop;

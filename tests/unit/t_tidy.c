@@ -98,6 +98,33 @@ static void old_one_waits(void **state)
 	pack_check(rig);
 }
 
+/* Objects of a page are dropped together: one that fails is not in the way of the others. */
+static void one_object_fails(void **state)
+{
+	static const char *const paths[] = { "d/a", "d/b", "d/c" };
+	static char bytes[70000];
+	struct rig *rig = *state;
+
+	for (unsigned i = 0; i < 3; i++) {
+		rig_write(rig, paths[i], bytes, sizeof(bytes));
+		assert_int_equal(rig_archive(rig, paths[i]), 0);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		pack_unlink(rig, paths[i]);
+	rig_journalled(rig);
+	rig_faults(rig, "drop error EIO key d/a");
+	assert_int_equal(drop_now(rig->t, NULL, 0), -EIO);
+	assert_true(rig_has_object(rig, "d/a"));
+	assert_false(rig_has_object(rig, "d/b"));
+	assert_false(rig_has_object(rig, "d/c"));
+	assert_int_equal(rig_trash(rig, NULL), 1);
+	rig_faults(rig, "");
+	rig_journalled(rig);
+	assert_int_equal(drop_now(rig->t, NULL, 0), 1);
+	assert_int_equal(rig_objects(rig), 0);
+	pack_check(rig);
+}
+
 static int delete_event(struct tx *tx, void *arg)
 {
 	return tx_event_delete(tx, *(int64_t *)arg);
@@ -423,6 +450,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(dropped_with_its_last_file),
 		TEST(old_one_waits),
+		TEST(one_object_fails),
 		TEST(old_one_waits_for_the_sink),
 		TEST(one_that_fails_is_in_nobodys_way),
 		TEST(damaged_is_left_alone),
