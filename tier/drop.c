@@ -23,8 +23,8 @@
 #include "tier/tier_int.h"
 
 #define DROP_EVERY_MS 5000
-#define DROP_PAGE 64
-#define DROP_AT_ONCE 16 /* objects; more would make those wait who read */
+#define DROP_PAGE 256
+#define DROP_AT_ONCE 64 /* objects: as many as are archived at once, or the trash grows for ever */
 #define ROUND_ROWS 4096 /* of the trash, before packs have their turn */
 #define WARN_MS 60000
 
