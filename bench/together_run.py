@@ -21,6 +21,7 @@ from pylib import proc
 from systems import cpu_s
 
 STREAM = os.path.join(proc.BUILD, "bench", "stream")
+ROOM_BYTES = 3 << 30     # at which a run ends
 KEPT = 2            # hours that are never removed
 IDLE = {"archive_after": "1h", "release_after": "24h"}
 BUSY = {"archive_after": "2s", "release_after": "3s"}
@@ -183,7 +184,7 @@ class Run:
     def check_room(self):
         """Objects that are not dropped as fast as hours are removed must not fill the machine."""
         room = os.statvfs(self.mount.cache)
-        assert room.f_bavail * 4 > room.f_blocks, "three quarters of the medium are full"
+        assert room.f_bavail * room.f_frsize > ROOM_BYTES, "the medium is nearly full"
 
     def retention(self, stream):
         """Which hours are cold, and which are too old for the room there is."""
