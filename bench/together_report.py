@@ -55,7 +55,7 @@ def judge(run):
         verdict("longest request of a client", "at most 1 s", longest[worst] / 1e3,
                 f"{longest[worst] / 1e3:.2f} s ({worst}; who only slept woke up "
                 f"{phases['together']['late_ms'] / 1e3:.2f} s late)", longest[worst] <= 1000),
-        verdict("growth of the daemon's memory", f"at most {FLAT:.0%} an hour",
+        verdict("growth of memory of the daemon", f"at most {FLAT:.0%} an hour",
                 slope, "-" if slope is None else f"{slope / (1 << 20):+.1f} MiB an hour of "
                 f"{mean / (1 << 20):.0f}", slope <= FLAT * mean if enough else None),
         verdict("requests that failed, or bytes that were wrong", "none", failed, str(failed),
