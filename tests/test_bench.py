@@ -97,7 +97,7 @@ def together(tmp_path_factory):
     out = tmp_path_factory.mktemp("together")
     done = proc.run(os.path.join(os.path.dirname(BENCH), "together"), "--store", "delayed",
                     "--minutes", "0.2", "--alone", "0.05", "--every", "3", "--rate", "300",
-                    "--cameras", "4", "--files", "20", "--room", "0.03", "--out", out, deadline=280)
+                    "--cameras", "4", "--files", "20", "--room", "0.1", "--out", out, deadline=280)
     with open(out / "together.json", encoding="utf-8") as file:
         results = json.load(file)
     with open(out / "together.html", encoding="utf-8") as file:
