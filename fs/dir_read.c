@@ -158,6 +158,7 @@ static int next_resumed(struct resumed *s, struct listing *listing, uint64_t off
 		return r;
 	entry.off = s->n;
 	s->last = entry;
+	s->last.seen = (struct row_seen){ 0 };
 	*ret = entry;
 	return 1;
 }

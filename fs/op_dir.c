@@ -117,7 +117,7 @@ static int put_plus(struct page *p, const struct list_entry *entry)
 
 	if (is_dots(entry->name))
 		return put_bare(p, entry);
-	r = ns_lookup(p->fs->tier, p->dir, entry->name, &node, &st);
+	r = ns_lookup(p->fs->tier, p->dir, entry->name, &entry->seen, &node, &st);
 	if (r == -ENOENT)
 		return 1;
 	if (r < 0)

@@ -21,7 +21,7 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 	if (!dir)
 		return;
-	r = ns_lookup(fs->tier, dir, name, &node, &st);
+	r = ns_lookup(fs->tier, dir, name, NULL, &node, &st);
 	fs_put(fs, dir);
 	if (r < 0)
 		reply_result(req, r);

@@ -169,6 +169,9 @@ int cat_file_get(struct catalogue *c, dirid_t dir, const char *name, struct file
 int cat_dir_get(struct catalogue *c, dirid_t id, struct dir_row *ret);
 int cat_dir_find(struct catalogue *c, dirid_t parent, const char *name, struct dir_row *ret);
 int cat_dir_is_empty(struct catalogue *c, dirid_t id); /* 1, 0 or an error */
+/* The row of a name, a file's (*ret_file) or a directory's (*ret_dir), by one statement. */
+int cat_name_get(struct catalogue *c, dirid_t dir, const char *name, struct file_row *ret_file,
+		 struct dir_row *ret_dir, bool *ret_is_dir);
 
 /*
  * Up to max rows of a directory with name > after (memcmp order; "" from the
@@ -237,6 +240,11 @@ struct catalogue_work {
 	uint64_t selects, commits;
 };
 void catalogue_work(struct catalogue *c, struct catalogue_work *ret);
+/*
+ * Moves with every transaction, before its jobs are reported done: between two equal
+ * answers nothing changed, what was read then would be read now.  Any thread.
+ */
+uint64_t catalogue_version(struct catalogue *c);
 
 /* ---- the journal (what ships it is tier/journal.c) ---------------------- */
 

@@ -2,8 +2,8 @@
 /*
  * The inside of the catalogue, for meta/ only.
  *
- *	catalogue.c  open, close, ids, read-only	file.c dir.c trash.c
- *	place.c	     the file and its lock		outbox.c intent.c
+ *	catalogue.c  open, close, ids, read-only	file.c dir.c name.c
+ *	place.c	     the file and its lock		trash.c outbox.c intent.c
  *	writer.c     the queue, its thread, the WAL	  the rows: tx_ and cat_
  *	commit.c     one transaction, its changeset	journal.c rebuild.c changeset.c
  *	checkpoint.c checkpoint_read.c			  the journal's and its checkpoints
@@ -200,6 +200,7 @@ int checkpoint_restore(struct db *db, const struct checkpoint_row *row, int64_t 
 bool row_is_name(const char *name);
 void file_bind(struct query *q, const struct file_row *row, int64_t txn);
 int file_load(struct query *q, struct file_row *ret);
+int dir_load(struct query *q, struct dir_row *ret);
 int dir_row_get(struct db *db, dirid_t id, struct dir_row *ret);
 
 #endif

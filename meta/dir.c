@@ -33,10 +33,8 @@ static void bind_dir(struct query *q, const struct dir_row *row)
 	query_bind_int(q, row->c_ctime_ns);
 }
 
-static int load_dir(struct query *q, void *ret)
+int dir_load(struct query *q, struct dir_row *row)
 {
-	struct dir_row *row = ret;
-
 	row->id = query_int_within(q, 1, INT64_MAX);
 	row->parent = query_int_within(q, 0, INT64_MAX);
 	query_name(q, row->name);
@@ -59,7 +57,7 @@ static int one_dir(struct query *q, struct dir_row *ret)
 	int r = query_one(q);
 
 	if (r == 0)
-		r = load_dir(q, &row);
+		r = dir_load(q, &row);
 	if (r == 0)
 		*ret = row;
 	return r;
@@ -306,6 +304,11 @@ int cat_dir_is_empty(struct catalogue *c, dirid_t id)
 	int r = reader_get(c, &db);
 
 	return r < 0 ? r : dir_is_empty(db, id);
+}
+
+static int load_dir(struct query *q, void *ret)
+{
+	return dir_load(q, ret);
 }
 
 int cat_dirs_after(struct catalogue *c, dirid_t parent, const char *after, struct dir_row *rows,

@@ -216,6 +216,11 @@ void catalogue_work(struct catalogue *c, struct catalogue_work *ret)
 	};
 }
 
+uint64_t catalogue_version(struct catalogue *c)
+{
+	return wal_commits(&c->wal);
+}
+
 /* ---- numbers ---- */
 
 static int reserve(struct tx *tx)

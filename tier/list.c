@@ -70,6 +70,7 @@ static void free_passes(struct listing *l)
 	scan_fini(&l->scan);
 	free(l->noted);
 	l->noted = NULL;
+	l->seen = (struct row_seen){ 0 };
 }
 
 void listing_close(struct listing *l)
@@ -163,8 +164,8 @@ static int pass_record(struct listing *l, const char *name)
 	return give;
 }
 
-/* 1: give it; 0; -errno. */
-static int pass_scanned(struct listing *l, const char *name)
+/* 1: give it; 0; -errno.  *ret: what was read of its row. */
+static int pass_scanned(struct listing *l, const char *name, struct row_seen *ret)
 {
 	int give = pass_record(l, name), has_row = 0;
 
@@ -172,9 +173,11 @@ static int pass_scanned(struct listing *l, const char *name)
 		return give;
 	/* rows that stayed were met by the first pass: none met, none there */
 	if (l->rows.had_any) {
+		ret->version = catalogue_version(l->t->cat);
 		has_row = list_has_row(l->t, l->dir, name);
 		if (has_row < 0)
 			return has_row;
+		ret->none = !has_row;
 		give = pass_record(l, name);
 	}
 	return give >= 0 ? give : !has_row;
@@ -262,13 +265,14 @@ static int next_row(struct listing *l, struct list_item *ret)
 static int next_scanned(struct listing *l, struct list_item *ret)
 {
 	for (;;) {
+		struct row_seen seen = { 0 };
 		struct scan_name found;
 		int r = scan_next(&l->scan, l->t, l->dir, l->scan_bytes, &found);
 
 		if (r == 0)
 			r = collect_noted(l);
 		else if (r == 1)
-			r = pass_scanned(l, found.name);
+			r = pass_scanned(l, found.name, &seen);
 		else
 			return r;
 		if (r < 0 || l->phase != LIST_SCAN)
@@ -277,6 +281,7 @@ static int next_scanned(struct listing *l, struct list_item *ret)
 			continue;
 		ret->ino = ino_of(l, found.name);
 		ret->type = found.type;
+		ret->seen = seen;
 		strcpy(ret->name, found.name);
 		return 1;
 	}
@@ -316,9 +321,11 @@ static void dots(struct listing *l, struct list_item *ret)
 /* Make the entry at l->off and keep it.  1, 0, -errno. */
 static int make_entry(struct listing *l)
 {
-	struct list_item item;
+	struct list_item item = { 0 };
 	struct kept *k;
 	int r = 1;
+
+	l->seen = item.seen; /* what follows may read the next page over it */
 
 	if (l->off < 2)
 		dots(l, &item);
@@ -334,6 +341,7 @@ static int make_entry(struct listing *l)
 	strcpy(k->name, item.name);
 	free(l->kept[l->off % LIST_KEPT]);
 	l->kept[l->off % LIST_KEPT] = k;
+	l->seen = item.seen;
 	l->off++;
 	return 1;
 }
@@ -381,6 +389,7 @@ static int entry_at(struct listing *l, uint64_t off, struct list_entry *ret)
 	ret->ino = k->ino;
 	ret->type = k->type;
 	strcpy(ret->name, k->name);
+	ret->seen = ret->off == l->off ? l->seen : (struct row_seen){ 0 };
 	return 1;
 }
 

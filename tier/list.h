@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "tier/state.h"
 #include "tier/tier.h"
 
 struct listing;
@@ -30,6 +31,8 @@ struct list_entry {
 	uint64_t ino; /* 0: not known without a look-up */
 	mode_t type;  /* S_IFMT bits; 0 unknown */
 	char name[ROW_NAME_MAX + 1];
+	struct row_seen
+		seen; /* for the entry's look-up; good until the next call for this listing */
 };
 
 int listing_open(struct tier *t, struct node *dir, struct listing **ret);

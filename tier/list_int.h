@@ -61,6 +61,7 @@ struct list_item {
 	uint64_t ino;
 	mode_t type;
 	char name[ROW_NAME_MAX + 1];
+	struct row_seen seen; /* borrowed of struct rows, until it is asked again */
 };
 
 struct rows {
@@ -71,6 +72,7 @@ struct rows {
 	int nfiles, file_at, ndirs, dir_at;
 	bool last_files, last_dirs; /* there is no further page */
 	bool had_any;
+	uint64_t files_version, dirs_version; /* of the catalogue, before the pages were read */
 };
 
 struct scan_chunk {
@@ -116,7 +118,8 @@ struct listing {
 	char passed[ROW_NAME_MAX + 1]; /* the first pass's position */
 	struct table records;
 	/* owned by whose turn it is */
-	uint64_t off; /* ordinal of the next new entry */
+	uint64_t off;	      /* ordinal of the next new entry */
+	struct row_seen seen; /* of the entry before it */
 	struct kept *kept[LIST_KEPT];
 	struct rows rows;
 	struct scan scan;

@@ -293,15 +293,14 @@ int list_has_row(struct tier *t, struct node *dir, const char *name)
 {
 	struct file_row file;
 	struct dir_row sub;
+	bool is_dir;
 	dirid_t id;
 	int r;
 
 	r = state_dirid(t, dir, &id);
 	if (r < 0 || id <= 0)
 		return r == -ENOENT ? 0 : r;
-	r = cat_file_get(t->cat, id, name, &file);
-	if (r == -ENOENT)
-		r = cat_dir_find(t->cat, id, name, &sub);
+	r = cat_name_get(t->cat, id, name, &file, &sub, &is_dir);
 	if (r == -ENOENT)
 		return 0;
 	return r < 0 ? r : 1;

@@ -43,6 +43,7 @@ static int read_files(struct rows *rows, struct catalogue *cat)
 		return 0;
 	if (rows->nfiles > 0)
 		strcpy(after, rows->files[rows->nfiles - 1].name);
+	rows->files_version = catalogue_version(cat);
 	n = cat_files_after(cat, rows->dirid, after, rows->files, rows->page);
 	if (n < 0)
 		return n;
@@ -62,6 +63,7 @@ static int read_dirs(struct rows *rows, struct catalogue *cat)
 		return 0;
 	if (rows->ndirs > 0)
 		strcpy(after, rows->dirs[rows->ndirs - 1].name);
+	rows->dirs_version = catalogue_version(cat);
 	n = cat_dirs_after(cat, rows->dirid, after, rows->dirs, rows->page);
 	if (n < 0)
 		return n;
@@ -89,6 +91,7 @@ int rows_next(struct rows *rows, struct catalogue *cat, struct list_item *ret)
 		ret->ino = file->ino;
 		ret->type = file->attr.mode & S_IFMT;
 		strcpy(ret->name, file->name);
+		ret->seen = (struct row_seen){ .file = file, .version = rows->files_version };
 		rows->file_at++;
 		return 1;
 	}
@@ -97,6 +100,7 @@ int rows_next(struct rows *rows, struct catalogue *cat, struct list_item *ret)
 	ret->ino = dir->ino;
 	ret->type = S_IFDIR;
 	strcpy(ret->name, dir->name);
+	ret->seen = (struct row_seen){ .dir = dir, .version = rows->dirs_version };
 	rows->dir_at++;
 	return 1;
 }

@@ -155,13 +155,16 @@ dirid_t node_learn_dirid(struct node *node, dirid_t id); /* returns the one that
  * what users change in it, so that an own action that overlaps one claims nothing.
  */
 struct own_times {
-	bool set;
+	bool set;   /* else the cache's are shown */
+	bool known; /* as node_own_times answers: the directory's row has nothing to add */
 	int64_t mtime_ns, ctime_ns;	/* shown */
 	int64_t c_mtime_ns, c_ctime_ns; /* the cache's, after our action */
 };
 void node_user_changed(struct node *dir);
 uint64_t node_user_changes(const struct node *dir);
 void node_set_own_times(struct tree *tree, struct node *dir, const struct own_times *times);
+/* What its row says, for a node that does not know yet: what is set here comes before it gets there. */
+void node_learn_own_times(struct tree *tree, struct node *dir, const struct own_times *times);
 struct own_times node_own_times(struct tree *tree, struct node *dir);
 
 /* fs keeps the open state of a file here; NULL when nothing is open.  fs's own locking. */

@@ -268,19 +268,33 @@ uint64_t node_user_changes(const struct node *dir)
 }
 
 /* Without memory nothing is claimed: users see the cache's times. */
-void node_set_own_times(struct tree *tree, struct node *dir, const struct own_times *times)
+static void put_own_times(struct tree *tree, struct node *dir, const struct own_times *times,
+			  bool learn)
 {
 	struct shard *s = node_shard(tree, dir);
-	struct own_times *own = times->set ? malloc(sizeof(*own)) : NULL, *old;
+	struct own_times *own = times->set ? malloc(sizeof(*own)) : NULL, *old = own;
 
 	assert(dir->is_dir);
 	if (own)
 		*own = *times;
 	lock_take(&s->lock);
-	old = dir->dir[0].own;
-	dir->dir[0].own = own;
+	if (!learn || !dir->dir[0].own_known) {
+		old = dir->dir[0].own;
+		dir->dir[0].own = own;
+		dir->dir[0].own_known = true;
+	}
 	lock_drop(&s->lock);
 	free(old);
+}
+
+void node_set_own_times(struct tree *tree, struct node *dir, const struct own_times *times)
+{
+	put_own_times(tree, dir, times, false);
+}
+
+void node_learn_own_times(struct tree *tree, struct node *dir, const struct own_times *times)
+{
+	put_own_times(tree, dir, times, true);
 }
 
 struct own_times node_own_times(struct tree *tree, struct node *dir)
@@ -293,6 +307,7 @@ struct own_times node_own_times(struct tree *tree, struct node *dir)
 	lock_take(&s->lock);
 	if (dir->dir[0].own)
 		times = *dir->dir[0].own;
+	times.known = dir->dir[0].own_known;
 	lock_drop(&s->lock);
 	return times;
 }

@@ -40,7 +40,8 @@ struct name {
 struct node_dir {
 	_Atomic dirid_t dirid;
 	_Atomic uint64_t user_changes;
-	struct own_times *own; /* owned; by the shard's lock */
+	struct own_times *own; /* owned; by the shard's lock; NULL: none set */
+	bool own_known;	       /* by the shard's lock */
 };
 
 struct node {

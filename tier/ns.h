@@ -25,8 +25,11 @@ struct ns_cred {
 	pid_t pid;    /* to read supplementary groups, when setgid rules need them */
 };
 
-int ns_lookup(struct tier *t, struct node *parent, const char *name, struct node **ret,
-	      struct stat *ret_st);
+struct row_seen; /* tier/state.h */
+
+/* seen: what a listing has read of the name (tier/list.h), or NULL. */
+int ns_lookup(struct tier *t, struct node *parent, const char *name, const struct row_seen *seen,
+	      struct node **ret, struct stat *ret_st);
 /* fd >= 0: the file's open cache descriptor, used when it has no name any more. */
 int ns_getattr(struct tier *t, struct node *node, int fd, struct stat *ret);
 

@@ -157,6 +157,9 @@ struct attr_job {
 	bool new_identity;
 	struct identity id;
 	struct own_times own; /* a directory's */
+	struct tree *tree;    /* borrowed; of node */
+	struct node
+		*node; /* a directory's, counted until the row has what the node knows; or NULL */
 };
 
 static int attr_run(struct tx *tx, struct cat_job *job)
@@ -196,8 +199,11 @@ static int attr_run_wait(struct tx *tx, void *arg)
 
 static void attr_free(struct cat_job *job, int result)
 {
+	struct attr_job *a = (struct attr_job *)job;
+
 	(void)result; /* logged by the catalogue; the cache has the truth, release compares */
-	free(job);
+	node_put(a->tree, a->node);
+	free(a);
 }
 
 static void submit_attr(struct tier *t, const struct attr_job *what)
@@ -207,6 +213,8 @@ static void submit_attr(struct tier *t, const struct attr_job *what)
 	if (!a)
 		return; /* the identity differs from the row's: release compares the bytes */
 	*a = *what;
+	if (a->node)
+		node_ref(a->node);
 	a->job.run = attr_run;
 	a->job.done = attr_free;
 	a->job.sync = SYNC_NORMAL;
@@ -363,6 +371,8 @@ static int set_cached_dir(struct tier *t, struct node *dir, const struct ns_seta
 	keep_own_times(t, dir, set, look, &a);
 	if (look->has_row) {
 		a.dir = look->dir_row.id;
+		a.tree = t->tree;
+		a.node = dir;
 		submit_attr(t, &a);
 	}
 	return 0;

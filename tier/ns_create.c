@@ -321,7 +321,7 @@ static int open_existing(struct tier *t, struct node *parent, const char *name, 
 	struct node *node;
 	int r;
 
-	r = ns_lookup(t, parent, name, &node, ret_st);
+	r = ns_lookup(t, parent, name, NULL, &node, ret_st);
 	if (r < 0)
 		return r;
 	r = S_ISREG(ret_st->st_mode)

@@ -93,8 +93,8 @@ static int node_of(struct tier *t, struct node *parent, const char *name,
 }
 
 /* -EAGAIN: names moved meanwhile, the node may be of one object and the answer of another. */
-static int lookup_once(struct tier *t, struct node *parent, const char *name, struct node **ret,
-		       struct stat *ret_st)
+static int lookup_once(struct tier *t, struct node *parent, const char *name,
+		       const struct row_seen *seen, struct node **ret, struct stat *ret_st)
 {
 	uint64_t changes = tree_changes(t->tree);
 	struct state_of look;
@@ -102,7 +102,7 @@ static int lookup_once(struct tier *t, struct node *parent, const char *name, st
 	struct stat st;
 	int r;
 
-	r = state_look(t, parent, name, &look);
+	r = state_look_seen(t, parent, name, seen, &look);
 	if (r < 0)
 		return r;
 	if (look.state == STATE_NONE)
@@ -119,38 +119,30 @@ static int lookup_once(struct tier *t, struct node *parent, const char *name, st
 	return 0;
 }
 
-int ns_lookup(struct tier *t, struct node *parent, const char *name, struct node **ret,
-	      struct stat *ret_st)
+int ns_lookup(struct tier *t, struct node *parent, const char *name, const struct row_seen *seen,
+	      struct node **ret, struct stat *ret_st)
 {
 	int r;
 
 	if (strlen(name) > ROW_NAME_MAX)
 		return -ENAMETOOLONG;
 	do {
-		r = lookup_once(t, parent, name, ret, ret_st);
+		r = lookup_once(t, parent, name, seen, ret, ret_st);
 	} while (r == -EAGAIN);
 	return r;
 }
 
 int ns_getattr(struct tier *t, struct node *node, int fd, struct stat *ret)
 {
-	struct state_of look;
+	struct stat st;
 	int r;
 
-	r = state_look_node(t, node, &look);
-	if (r == 0 && look.state == STATE_NONE)
-		r = -ENOENT;
-	if (r == 0) {
-		*ret = look.shown;
-	} else if (r == -ENOENT && fd >= 0) {
-		struct stat st;
-
-		if (fstat(fd, &st) < 0)
-			return -errno;
-		*ret = st;
-	} else {
+	r = state_shown(t, node, ret);
+	if (r != -ENOENT || fd < 0)
 		return r;
-	}
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	*ret = st;
 	ret->st_ino = node_ino(node);
 	return 0;
 }

@@ -20,6 +20,8 @@ struct own_job {
 	struct cat_job job;
 	dirid_t dir;
 	struct own_times times;
+	struct tree *tree; /* borrowed; of node */
+	struct node *node; /* counted; NULL: who waits has it */
 };
 
 static int own_run_wait(struct tx *tx, void *arg)
@@ -45,8 +47,11 @@ static int own_run(struct tx *tx, struct cat_job *job)
 
 static void own_free(struct cat_job *job, int result)
 {
+	struct own_job *o = (struct own_job *)job;
+
 	(void)result; /* the catalogue has logged it; the times are only cosmetic */
-	free(job);
+	node_put(o->tree, o->node);
+	free(o);
 }
 
 void own_action_done(struct tier *t, struct node *dir, const struct stat *before, uint64_t mark)
@@ -73,6 +78,9 @@ void own_action_done(struct tier *t, struct node *dir, const struct stat *before
 	o->job.done = own_free;
 	o->dir = node_dirid(dir);
 	o->times = times;
+	/* Forgotten and made anew before the commit, it would learn what the row said before. */
+	o->tree = t->tree;
+	o->node = node_ref(dir);
 	catalogue_submit(t->cat, &o->job);
 }
 

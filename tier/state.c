@@ -71,21 +71,42 @@ int state_dirid(struct tier *t, struct node *dir, dirid_t *ret)
 	return 0;
 }
 
-/* Times of a directory that only our own action moved are shown as they were. */
+/* Times of a cache directory that only our own action moved are shown as they were. */
+static void show_own_times(const struct own_times *own, struct stat *st)
+{
+	if (!own->set || own->c_mtime_ns != ts_to_ns(st->st_mtim) ||
+	    own->c_ctime_ns != ts_to_ns(st->st_ctim))
+		return;
+	st->st_mtim = ns_to_ts(own->mtime_ns);
+	st->st_ctim = ns_to_ts(own->ctime_ns);
+}
+
+static struct own_times row_times(const struct state_of *s)
+{
+	struct own_times own = { .set = s->has_row };
+
+	if (s->has_row) {
+		own.mtime_ns = s->dir_row.attr.mtime_ns;
+		own.ctime_ns = s->dir_row.attr.ctime_ns;
+		own.c_mtime_ns = s->dir_row.c_mtime_ns;
+		own.c_ctime_ns = s->dir_row.c_ctime_ns;
+	}
+	/* a row that was just made, or nothing hidden since */
+	if (own.mtime_ns == own.c_mtime_ns && own.ctime_ns == own.c_ctime_ns)
+		own.set = false;
+	return own;
+}
+
+/* node: the directory's, counted by the caller, which learns what its row says; or NULL. */
 static void show_dir_times(struct tier *t, struct node *node, struct state_of *s)
 {
-	struct own_times own = { 0 };
-	int64_t m = ts_to_ns(s->cache.st_mtim), c = ts_to_ns(s->cache.st_ctim);
+	struct own_times own = row_times(s);
 
-	if (node)
+	if (node && node_is_dir(node)) {
+		node_learn_own_times(t->tree, node, &own);
 		own = node_own_times(t->tree, node);
-	if (own.set && own.c_mtime_ns == m && own.c_ctime_ns == c) {
-		s->shown.st_mtim = ns_to_ts(own.mtime_ns);
-		s->shown.st_ctim = ns_to_ts(own.ctime_ns);
-	} else if (s->has_row && s->dir_row.c_mtime_ns == m && s->dir_row.c_ctime_ns == c) {
-		s->shown.st_mtim = ns_to_ts(s->dir_row.attr.mtime_ns);
-		s->shown.st_ctim = ns_to_ts(s->dir_row.attr.ctime_ns);
 	}
+	show_own_times(&own, &s->shown);
 }
 
 static void decide(struct state_of *s)
@@ -124,26 +145,43 @@ static void decide(struct state_of *s)
 	s->shown.st_ctim = ns_to_ts(s->row.attr.ctime_ns);
 }
 
-/* The row of a name in a directory that has rows; has_cache is decided already. */
-static int look_row(struct tier *t, dirid_t dirid, const char *name, struct state_of *s)
+/* Does what was seen answer the question, which depends on what the cache has? */
+static bool answers(const struct row_seen *seen, const struct state_of *s)
 {
-	int r;
+	if (!s->has_cache)
+		return seen->file || seen->dir;
+	return seen->none || (s->is_dir ? seen->dir != NULL : seen->file != NULL);
+}
 
-	if (!s->has_cache || !s->is_dir) {
-		r = cat_file_get(t->cat, dirid, name, &s->row);
-		if (r == 0)
-			s->has_row = true;
-		if (r != -ENOENT)
-			return r;
-	}
-	if (!s->has_cache || s->is_dir) {
-		r = cat_dir_find(t->cat, dirid, name, &s->dir_row);
-		if (r == 0)
-			s->has_row = s->is_dir = true;
-		if (r != -ENOENT)
-			return r;
-	}
+/* 0, -ENOENT as the catalogue would say now, asked after the cache as it is; -EAGAIN: ask it. */
+static int take_seen(struct tier *t, const struct row_seen *seen, struct state_of *s)
+{
+	if (!seen || !answers(seen, s) || catalogue_version(t->cat) != seen->version)
+		return -EAGAIN;
+	if (seen->none)
+		return -ENOENT;
+	if (seen->dir)
+		s->dir_row = *seen->dir;
+	else
+		s->row = *seen->file;
+	s->is_dir = seen->dir != NULL;
 	return 0;
+}
+
+/* The row of a name in a directory that has rows; has_cache is decided already. */
+static int look_row(struct tier *t, dirid_t dirid, const char *name, const struct row_seen *seen,
+		    struct state_of *s)
+{
+	int r = take_seen(t, seen, s);
+
+	if (r == -EAGAIN && !s->has_cache)
+		r = cat_name_get(t->cat, dirid, name, &s->row, &s->dir_row, &s->is_dir);
+	else if (r == -EAGAIN && s->is_dir)
+		r = cat_dir_find(t->cat, dirid, name, &s->dir_row);
+	else if (r == -EAGAIN)
+		r = cat_file_get(t->cat, dirid, name, &s->row);
+	s->has_row = r == 0;
+	return r == -ENOENT ? 0 : r;
 }
 
 static int ask_cache(struct tier *t, struct node *parent, const char *name, struct state_of *s)
@@ -157,7 +195,8 @@ static int ask_cache(struct tier *t, struct node *parent, const char *name, stru
 	return 0;
 }
 
-int state_look(struct tier *t, struct node *parent, const char *name, struct state_of *ret)
+int state_look_seen(struct tier *t, struct node *parent, const char *name,
+		    const struct row_seen *seen, struct state_of *ret)
 {
 	dirid_t dirid;
 	int r;
@@ -170,7 +209,7 @@ int state_look(struct tier *t, struct node *parent, const char *name, struct sta
 	if (r < 0)
 		return r;
 	if (dirid > 0) {
-		r = look_row(t, dirid, name, ret);
+		r = look_row(t, dirid, name, seen, ret);
 		if (r < 0)
 			return r;
 		if (!ret->has_cache && !ret->has_row) {
@@ -188,6 +227,11 @@ int state_look(struct tier *t, struct node *parent, const char *name, struct sta
 			node_put(t->tree, node);
 	}
 	return 0;
+}
+
+int state_look(struct tier *t, struct node *parent, const char *name, struct state_of *ret)
+{
+	return state_look_seen(t, parent, name, NULL, ret);
 }
 
 static int look_root(struct tier *t, struct node *root, struct state_of *ret)
@@ -237,6 +281,48 @@ int state_look_node(struct tier *t, struct node *node, struct state_of *ret)
 		return r;
 	if (ret->state == STATE_LOCAL && !ret->is_dir && node_nwrite(t->tree, node) > 0)
 		ret->state = STATE_WRITING;
+	return 0;
+}
+
+/* The cache directory of this name, now. */
+static int stat_named(struct tier *t, struct node *dir, struct stat *ret)
+{
+	char name[ROW_NAME_MAX + 1];
+	struct node *parent;
+	uint64_t changes;
+	int r;
+
+	if (dir == tree_root(t->tree))
+		return cache_stat_node(t->cache, dir, ret);
+	do {
+		changes = tree_changes(t->tree);
+		r = node_name(t->tree, dir, &parent, name);
+		if (r < 0)
+			return r;
+		r = cache_stat(t->cache, parent, name, ret);
+		node_put(t->tree, parent);
+	} while (tree_changes(t->tree) != changes);
+	return r;
+}
+
+int state_shown(struct tier *t, struct node *node, struct stat *ret)
+{
+	struct own_times own = node_own_times(t->tree, node);
+	struct state_of look;
+	int r;
+
+	if (own.known && stat_named(t, node, &look.shown) == 0 && S_ISDIR(look.shown.st_mode)) {
+		own = node_own_times(t->tree, node);
+		show_own_times(&own, &look.shown);
+	} else {
+		r = state_look_node(t, node, &look);
+		if (r == 0 && look.state == STATE_NONE)
+			r = -ENOENT;
+		if (r < 0)
+			return r;
+	}
+	*ret = look.shown;
+	ret->st_ino = node_ino(node);
 	return 0;
 }
 

@@ -116,7 +116,7 @@ static void number_seen_before_stays(void **state)
 
 	rig_capture(rig, "d/a", 1);
 	dir = rig_dir(rig, "d");
-	assert_int_equal(ns_lookup(rig->t, dir, "a", &node, &st), 0);
+	assert_int_equal(ns_lookup(rig->t, dir, "a", NULL, &node, &st), 0);
 	assert_int_equal(rig_archive(rig, "d/a"), 0);
 	assert_int_equal(rig_look(rig, "d/a").row.ino, st.st_ino);
 	assert_int_equal(rig_look(rig, "d/a").shown.st_ino, st.st_ino);
@@ -371,7 +371,7 @@ static void same_bytes_come_back(void **state)
 
 	rig_capture(rig, "d/a", 1);
 	dir = rig_dir(rig, "d");
-	assert_int_equal(ns_lookup(rig->t, dir, "a", &node, &st), 0);
+	assert_int_equal(ns_lookup(rig->t, dir, "a", NULL, &node, &st), 0);
 	assert_int_equal(rig_archive(rig, "d/a"), 0);
 	before = rig_look(rig, "d/a");
 	assert_int_equal(ns_open(rig->t, node, O_RDWR, true, &fd, &remote), 0);

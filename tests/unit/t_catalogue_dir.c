@@ -55,6 +55,33 @@ static int run_dir_swap(struct tx *tx, void *arg)
 	return r;
 }
 
+/* A name is a file's or a directory's: one question for both. */
+static void t_either(void **state)
+{
+	struct fixture *f = *state;
+	dirid_t top = make_dir(f->c, ROW_ROOT_DIR, "top"), sub = make_dir(f->c, top, "sub");
+	struct file_row put = a_file(top, "file", 7), file;
+	struct catalogue_work before, after;
+	struct dir_row dir;
+	bool is_dir;
+
+	assert_int_equal(put_file(f->c, &put), 0);
+	catalogue_work(f->c, &before);
+	assert_int_equal(cat_name_get(f->c, top, "file", &file, &dir, &is_dir), 0);
+	assert_false(is_dir);
+	assert_same_file(&file, &put);
+	assert_int_equal(cat_name_get(f->c, top, "sub", &file, &dir, &is_dir), 0);
+	assert_true(is_dir);
+	assert_int_equal(dir.id, sub);
+	assert_int_equal(dir.parent, top);
+	assert_string_equal(dir.name, "sub");
+	assert_int_equal(cat_name_get(f->c, top, "none", &file, &dir, &is_dir), -ENOENT);
+	assert_int_equal(cat_name_get(f->c, sub, "file", &file, &dir, &is_dir), -ENOENT);
+	assert_int_equal(cat_name_get(f->c, ROW_ROOT_DIR, "sub", &file, &dir, &is_dir), -ENOENT);
+	catalogue_work(f->c, &after);
+	assert_int_equal(after.selects - before.selects, 5);
+}
+
 static void t_dir_rows(void **state)
 {
 	struct fixture *f = *state;
@@ -188,7 +215,8 @@ static void t_paths(void **state)
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
-	const struct CMUnitTest tests[] = { T(t_dir_rows), T(t_dir_moves), T(t_paths) };
+	const struct CMUnitTest tests[] = { T(t_either), T(t_dir_rows), T(t_dir_moves),
+					    T(t_paths) };
 
 	log_open("t_catalogue_dir", false);
 	return cmocka_run_group_tests(tests, NULL, NULL);

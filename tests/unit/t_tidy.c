@@ -263,7 +263,7 @@ static void back_and_forth(void **state)
 	int64_t id;
 
 	/* whose number somebody knows keeps it */
-	assert_int_equal(ns_lookup(rig->t, dir, "0", &node, &st), 0);
+	assert_int_equal(ns_lookup(rig->t, dir, "0", NULL, &node, &st), 0);
 	rig->conf.trash_grace = rig->conf.trash_grace_unseen = 3600000;
 	pack_open_for_writing(rig, "d/0"); /* to the trash; unchanged, it comes back */
 	assert_int_equal(rig_trash(rig, NULL), 1);
