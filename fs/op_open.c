@@ -31,16 +31,21 @@ struct open_call {
 	bool kill_suidgid;   /* truncated by somebody without CAP_FSETID */
 	int fd;		     /* from here on of run(): what the tier gave */
 	struct remote *remote;
-	struct node *made; /* create: counted */
-	struct stat st;
+	struct ns_created new; /* create: its node is counted */
 };
 
-static bool wants_passthrough(struct fs *fs, int fd)
+static bool may_pass_through(struct fs *fs, mode_t mode)
+{
+	return fs->passthrough && !(mode & (S_ISUID | S_ISGID));
+}
+
+static bool wants_passthrough(const struct open_call *o)
 {
 	struct stat st;
 
-	return fs->passthrough && fd >= 0 && fstat(fd, &st) == 0 &&
-	       !(st.st_mode & (S_ISUID | S_ISGID));
+	if (o->new.made)
+		return may_pass_through(o->call.fs, o->new.st.st_mode);
+	return o->fd >= 0 && fstat(o->fd, &st) == 0 && may_pass_through(o->call.fs, st.st_mode);
 }
 
 static bool is_exec(const struct open_call *o)
@@ -48,15 +53,22 @@ static bool is_exec(const struct open_call *o)
 	return !o->write && (o->flags & FMODE_EXEC);
 }
 
+/* What was made to be written by the kernel. */
+static bool is_ro(const struct open_call *o)
+{
+	return o->new.made && (o->flags & O_ACCMODE) == O_RDONLY;
+}
+
 /* Count the handle and say how the kernel is to use it. */
 static int add_handle(struct open_call *o, struct node *node, struct fuse_file_info *ret)
 {
 	struct fs *fs = o->call.fs;
 	struct opening in = { .fd = o->fd,
+			      .fd_ro = !o->write || is_ro(o),
 			      .remote = o->remote,
 			      .write = o->write,
 			      .exec = is_exec(o),
-			      .passthrough = wants_passthrough(fs, o->fd) };
+			      .passthrough = wants_passthrough(o) };
 	struct opened opened;
 	int r;
 
@@ -193,9 +205,12 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 static int create_run(struct call *c, bool wait)
 {
 	struct open_call *o = (struct open_call *)c;
+	int r;
 
-	return ns_create(c->fs->tier, c->node, c->name, o->mode, o->flags, &o->cred, wait, &o->made,
-			 &o->st, &o->fd);
+	r = ns_create(c->fs->tier, c->node, c->name, o->mode, o->flags, &o->cred, wait, &o->new);
+	if (r == 0)
+		o->fd = o->new.fd;
+	return r;
 }
 
 static void create_reply(struct call *c, int r)
@@ -208,29 +223,31 @@ static void create_reply(struct call *c, int r)
 		reply_result(c->req, r);
 		return;
 	}
-	r = add_handle(o, o->made, &fi);
+	r = add_handle(o, o->new.node, &fi);
 	if (r < 0) {
-		fs_put(c->fs, o->made);
+		fs_put(c->fs, o->new.node);
 		reply_result(c->req, r);
 		return;
 	}
-	fill_entry(c->fs, o->made, &o->st, &e);
+	fill_entry(c->fs, o->new.node, &o->new.st, &e);
 	if (fuse_reply_create(c->req, &e, &fi) != 0) {
-		drop_handle(c->fs, o->made, fi.fh);
-		fs_put(c->fs, o->made);
+		drop_handle(c->fs, o->new.node, fi.fh);
+		fs_put(c->fs, o->new.node);
 	}
 }
 
 void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	       struct fuse_file_info *fi)
 {
-	/* ns_create counts a write handle, whatever the flags. */
-	struct open_call o = { .call = { .fs = fs_of(req),
+	struct fs *fs = fs_of(req);
+	/* A write handle is counted, whatever the caller's flags; the kernel writes by itself. */
+	int access = may_pass_through(fs, mode) ? O_RDONLY : O_RDWR;
+	struct open_call o = { .call = { .fs = fs,
 					 .req = req,
 					 .run = create_run,
 					 .reply = create_reply,
 					 .name = name },
-			       .flags = fi->flags,
+			       .flags = (fi->flags & ~O_ACCMODE) | access,
 			       .mode = mode,
 			       .cred = op_cred(req),
 			       .write = true,

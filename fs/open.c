@@ -120,7 +120,7 @@ static int take_passthrough(struct opens *o, struct open_file *f, struct opening
 	struct cfd *ro = NULL;
 	int r, id;
 
-	r = in->write ? cfd_reopen(in->fd, O_RDONLY, &ro) : cfd_new(&in->fd, &ro);
+	r = in->fd_ro ? cfd_new(&in->fd, &ro) : cfd_reopen(in->fd, O_RDONLY, &ro);
 	if (r < 0)
 		return r;
 	id = o->backing->open(o->backing_arg, cfd_fd(ro));
@@ -133,6 +133,14 @@ static int take_passthrough(struct opens *o, struct open_file *f, struct opening
 	f->backing_id = id;
 	f->ro = ro;
 	return 0;
+}
+
+/* A writer whose bytes come by us: what it brings, if that can be written, or the same file again. */
+static int take_rw(struct open_file *f, struct opening *in)
+{
+	if (in->fd >= 0 && !in->fd_ro)
+		return cfd_new(&in->fd, &f->rw);
+	return cfd_reopen(in->fd >= 0 ? in->fd : cfd_fd(f->ro), O_RDWR, &f->rw);
 }
 
 /* The first open decides the mode. */
@@ -149,7 +157,7 @@ static int open_first(struct opens *o, struct open_file *f, struct opening *in)
 	}
 	f->mode = OPEN_LOCAL;
 	if (in->write)
-		return cfd_new(&in->fd, &f->rw);
+		return take_rw(f, in);
 	return f->ro ? 0 : cfd_new(&in->fd, &f->ro);
 }
 
@@ -162,7 +170,7 @@ static int open_next(struct open_file *f, struct opening *in)
 	if (in->remote || f->mode == OPEN_PASSTHROUGH)
 		return 0;
 	if (in->write && !f->rw)
-		return cfd_new(&in->fd, &f->rw);
+		return take_rw(f, in);
 	if (!in->write && !f->ro)
 		return cfd_new(&in->fd, &f->ro);
 	return 0;

@@ -40,6 +40,7 @@ void opens_free(struct opens *o, struct tree *tree);
 /* One more open file. */
 struct opening {
 	int fd;		       /* taken over; -1 with remote */
+	bool fd_ro;	       /* it is O_RDONLY, else O_RDWR */
 	struct remote *remote; /* taken over; NULL with fd */
 	bool write;	       /* counted as a writer */
 	bool exec;	       /* by execve(2): until opens_exec_ends */

@@ -69,11 +69,9 @@ static uint32_t name_hash(const struct node *parent, const char *bytes, size_t l
 	return table_hash_bytes((uintptr_t)parent, bytes, len);
 }
 
-struct name *name_find(struct tree *tree, const struct node *parent, const char *bytes)
+static struct name *find_hashed(struct tree *tree, const struct node *parent, const char *bytes,
+				size_t len, uint32_t hash) REQUIRES_SHARED(tree->lock)
 {
-	size_t len = strlen(bytes);
-	uint32_t hash = name_hash(parent, bytes, len);
-
 	for (struct tlink *l = table_chain(&tree->by_name, hash); l; l = l->next) {
 		struct name *n = NAME_OF(l);
 
@@ -82,6 +80,18 @@ struct name *name_find(struct tree *tree, const struct node *parent, const char 
 			return n;
 	}
 	return NULL;
+}
+
+struct name *name_find(struct tree *tree, const struct node *parent, const char *bytes)
+{
+	size_t len = strlen(bytes);
+
+	return find_hashed(tree, parent, bytes, len, name_hash(parent, bytes, len));
+}
+
+struct name *name_find_like(struct tree *tree, const struct name *like)
+{
+	return find_hashed(tree, like->parent, like->bytes, like->len, like->hash);
 }
 
 struct name *name_new(struct node *parent, const char *bytes)
@@ -169,7 +179,7 @@ static struct node *find_cache_ino(struct tree *tree, uint64_t cache_ino)
 
 /* ---- the tree ----------------------------------------------------------- */
 
-static struct node *node_new(struct tree *tree, bool is_dir)
+struct node *node_new(struct tree *tree, bool is_dir)
 {
 	struct node *node = calloc(1, sizeof(*node) + (is_dir ? sizeof(struct node_dir) : 0));
 
@@ -378,56 +388,17 @@ struct node *node_find(struct tree *tree, struct node *parent, const char *name)
 	return node;
 }
 
-static int right_kind(struct tree *tree, struct node *node, bool is_dir, struct node **ret)
-{
-	if (node->is_dir != is_dir) {
-		node_put(tree, node);
-		return is_dir ? -ENOTDIR : -EISDIR;
-	}
-	*ret = node;
-	return 0;
-}
-
-int node_get(struct tree *tree, struct node *parent, const char *name, bool is_dir,
-	     struct node **ret)
-{
-	struct node *node = node_find(tree, parent, name), *found = NULL;
-	struct name *made, *there;
-	bool gone;
-
-	if (node)
-		return right_kind(tree, node, is_dir, ret);
-	if (strlen(name) > ROW_NAME_MAX)
-		return -ENAMETOOLONG;
-	made = name_new(parent, name);
-	node = made ? node_new(tree, is_dir) : NULL;
-	if (!node) {
-		free(made);
-		return -ENOMEM;
-	}
-	tree_lock(tree);
-	there = name_find(tree, parent, name);
-	gone = !there && !parent->names && parent != tree->root;
-	if (there)
-		found = node_ref(there->node);
-	else if (!gone)
-		name_add(tree, node, made);
-	tree_unlock(tree);
-	if (!found && !gone) {
-		*ret = node;
-		return 0;
-	}
-	free(made);
-	free(node);
-	atomic_fetch_sub_explicit(&tree->count, 1, memory_order_relaxed);
-	return gone ? -ENOENT : right_kind(tree, found, is_dir, ret);
-}
-
 /* ---- what a node is ------------------------------------------------------ */
 
 uint64_t node_ino(const struct node *node)
 {
 	return atomic_load_explicit(&node->ino, memory_order_acquire);
+}
+
+void node_number_locked(struct tree *tree, struct node *node, uint64_t ino)
+{
+	atomic_store_explicit(&node->ino, ino, memory_order_release);
+	table_add(&tree->by_ino, &node->by_ino);
 }
 
 uint64_t node_set_ino(struct tree *tree, struct node *node, uint64_t ino)
@@ -439,10 +410,8 @@ uint64_t node_set_ino(struct tree *tree, struct node *node, uint64_t ino)
 	assert(ino);
 	tree_lock(tree);
 	was = node->ino;
-	if (!was) {
-		atomic_store_explicit(&node->ino, ino, memory_order_release);
-		table_add(&tree->by_ino, &node->by_ino);
-	}
+	if (!was)
+		node_number_locked(tree, node, ino);
 	tree_unlock(tree);
 	return was ? was : ino;
 }

@@ -64,6 +64,14 @@ int node_get(struct tree *tree, struct node *parent, const char *name, bool is_d
 	     struct node **ret);
 
 /*
+ * The node of an object that was just made under this name, with its inode number.  What
+ * was remembered under the name is of something else and loses it, but for a node without a
+ * number: who made that asks for the name.  0, -ENOMEM, -ENOENT, -ENAMETOOLONG as above.
+ */
+int node_make(struct tree *tree, struct node *parent, const char *name, bool is_dir, uint64_t ino,
+	      struct node **ret);
+
+/*
  * Inode numbers are given once.  node_ino is 0 before; node_set_ino keeps the
  * first and returns the one that counts.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The tree's inside: node.c (tables, references), node_name.c (names, renames),
- * node_claim.c (claims, handles).  Only they include this.
+ * The tree's inside: node.c (tables, references), node_make.c (new nodes), node_name.c
+ * (names, renames), node_claim.c (claims, handles).  Only they include this.
  *
  *	                 by_name (parent, bytes)        by_ino
  *	                      |                            |
@@ -107,10 +107,14 @@ void tree_unlock(struct tree *tree) RELEASES(tree->lock);
 
 struct name *name_find(struct tree *tree, const struct node *parent, const char *bytes)
 	REQUIRES_SHARED(tree->lock);
+struct name *name_find_like(struct tree *tree, const struct name *like) REQUIRES_SHARED(tree->lock);
 /* Not in the tree yet; NULL without memory. */
+struct node *node_new(struct tree *tree, bool is_dir); /* one reference */
 struct name *name_new(struct node *parent, const char *bytes);
 void name_add(struct tree *tree, struct node *node, struct name *name) REQUIRES(tree->lock);
 void name_remove(struct tree *tree, struct name *name) REQUIRES(tree->lock);
+/* It has none yet. */
+void node_number_locked(struct tree *tree, struct node *node, uint64_t ino) REQUIRES(tree->lock);
 void node_put_locked(struct tree *tree, struct node *node, uint64_t n) REQUIRES(tree->lock);
 void node_unlink_cache_ino(struct tree *tree, struct node *node) REQUIRES(tree->lock);
 

@@ -55,12 +55,18 @@ int ns_setattr(struct tier *t, struct node *node, const struct ns_setattr *set, 
 	       struct stat *ret);
 
 /*
- * Create and open: *ret_fd is an O_RDWR cache descriptor, owned by the caller;
- * the node has one write handle counted (node_open_end when it is closed).
+ * Create and open.  The descriptor is O_RDWR whatever the flags, but for a file that was
+ * made with O_RDONLY: whose bytes the kernel writes needs no writable one, and one less is
+ * in the way of leases.  The node has one write handle counted (node_open_end when it is closed).
  */
+struct ns_created {
+	struct node *node; /* counted */
+	struct stat st;
+	int fd;	   /* of the cache; the caller's */
+	bool made; /* else it was there: without O_EXCL that is no error */
+};
 int ns_create(struct tier *t, struct node *parent, const char *name, mode_t mode, int flags,
-	      const struct ns_cred *cred, bool wait, struct node **ret, struct stat *ret_st,
-	      int *ret_fd);
+	      const struct ns_cred *cred, bool wait, struct ns_created *ret);
 int ns_mknod(struct tier *t, struct node *parent, const char *name, mode_t mode, dev_t rdev,
 	     const struct ns_cred *cred, bool wait, struct node **ret, struct stat *ret_st);
 int ns_mkdir(struct tier *t, struct node *parent, const char *name, mode_t mode,

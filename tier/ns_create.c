@@ -44,12 +44,13 @@ struct making {
 	mode_t mode;
 	dev_t rdev;
 	const char *target;
-	int fd; /* out, of make_file */
+	int access; /* of make_file: O_RDONLY or O_RDWR */
+	int fd;	    /* out, of make_file */
 };
 
 static int make_file(int dfd, struct making *m)
 {
-	m->fd = openat(dfd, m->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+	m->fd = openat(dfd, m->name, m->access | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
 		       m->mode & 07777);
 	return m->fd < 0 ? -errno : 0;
 }
@@ -219,6 +220,13 @@ int ns_dir(struct tier *t, struct node *dir, bool wait, struct dirfd **ret)
 
 /* ---- names ---------------------------------------------------------------- */
 
+static int stat_made(int dfd, const struct making *m, struct stat *ret)
+{
+	int r = m->fd >= 0 ? fstat(m->fd, ret) : fstatat(dfd, m->name, ret, AT_SYMLINK_NOFOLLOW);
+
+	return r < 0 ? -errno : 0;
+}
+
 static int make_in(struct tier *t, struct node *parent, struct making *m, make_fn make,
 		   const struct ns_cred *cred, bool wait, struct stat *ret)
 {
@@ -232,8 +240,8 @@ static int make_in(struct tier *t, struct node *parent, struct making *m, make_f
 		if (r != 0)
 			return r;
 		r = make_as(dirfd_fd(d), m, make, cred);
-		if (r == 0 && fstatat(dirfd_fd(d), m->name, ret, AT_SYMLINK_NOFOLLOW) < 0)
-			r = -errno;
+		if (r == 0)
+			r = stat_made(dirfd_fd(d), m, ret);
 		cache_dir_put(t->cache, d);
 		if (r != -ENOENT)
 			return r;
@@ -243,28 +251,20 @@ static int make_in(struct tier *t, struct node *parent, struct making *m, make_f
 	return r;
 }
 
-/* The new name's node.  Whatever was remembered under this name was something else. */
 static int new_node(struct tier *t, struct node *parent, const char *name, struct stat *st,
 		    struct node **ret)
 {
 	bool is_dir = S_ISDIR(st->st_mode);
-	struct node *node = node_find(t->tree, parent, name);
+	struct node *node;
 	uint64_t ino;
 	int r;
 
-	if (node) {
-		bool stale = node_ino(node) != 0 || node_is_dir(node) != is_dir;
-
-		node_put(t->tree, node);
-		if (stale)
-			node_drop_name(t->tree, parent, name);
-	}
 	r = catalogue_next_number(t->cat, &ino);
 	if (r == 0)
-		r = node_get(t->tree, parent, name, is_dir, &node);
+		r = node_make(t->tree, parent, name, is_dir, ino, &node);
 	if (r < 0)
 		return r;
-	st->st_ino = node_set_ino(t->tree, node, ino);
+	st->st_ino = ino;
 	if (is_dir)
 		node_learn_dirid(node, 0);
 	node_user_changed(parent);
@@ -292,7 +292,7 @@ static int make_name(struct tier *t, struct node *parent, struct making *m, make
 int ns_mknod(struct tier *t, struct node *parent, const char *name, mode_t mode, dev_t rdev,
 	     const struct ns_cred *cred, bool wait, struct node **ret, struct stat *ret_st)
 {
-	struct making m = { .name = name, .mode = mode, .rdev = rdev };
+	struct making m = { .name = name, .mode = mode, .rdev = rdev, .fd = -1 };
 
 	return make_name(t, parent, &m, make_node, cred, wait, ret, ret_st);
 }
@@ -300,7 +300,7 @@ int ns_mknod(struct tier *t, struct node *parent, const char *name, mode_t mode,
 int ns_mkdir(struct tier *t, struct node *parent, const char *name, mode_t mode,
 	     const struct ns_cred *cred, bool wait, struct node **ret, struct stat *ret_st)
 {
-	struct making m = { .name = name, .mode = S_IFDIR | mode };
+	struct making m = { .name = name, .mode = S_IFDIR | mode, .fd = -1 };
 
 	return make_name(t, parent, &m, make_dir, cred, wait, ret, ret_st);
 }
@@ -308,55 +308,56 @@ int ns_mkdir(struct tier *t, struct node *parent, const char *name, mode_t mode,
 int ns_symlink(struct tier *t, struct node *parent, const char *name, const char *target,
 	       const struct ns_cred *cred, bool wait, struct node **ret, struct stat *ret_st)
 {
-	struct making m = { .name = name, .mode = S_IFLNK | 0777, .target = target };
+	struct making m = { .name = name, .mode = S_IFLNK | 0777, .target = target, .fd = -1 };
 
 	return make_name(t, parent, &m, make_symlink, cred, wait, ret, ret_st);
 }
 
 /* The name turned out to be there: open(2) without O_EXCL takes it. */
 static int open_existing(struct tier *t, struct node *parent, const char *name, int flags,
-			 struct node **ret, struct stat *ret_st, int *ret_fd)
+			 struct ns_created *ret)
 {
+	struct ns_created c = { .made = false };
 	struct remote *none;
-	struct node *node;
 	int r;
 
-	r = ns_lookup(t, parent, name, NULL, &node, ret_st);
+	r = ns_lookup(t, parent, name, NULL, &c.node, &c.st);
 	if (r < 0)
 		return r;
-	r = S_ISREG(ret_st->st_mode)
-		    ? ns_open(t, node, O_RDWR | (flags & O_TRUNC), true, ret_fd, &none)
+	r = S_ISREG(c.st.st_mode)
+		    ? ns_open(t, c.node, O_RDWR | (flags & O_TRUNC), true, &c.fd, &none)
 		    : -EEXIST;
 	if (r < 0) {
-		node_put(t->tree, node);
+		node_put(t->tree, c.node);
 		return r;
 	}
-	*ret = node;
+	*ret = c;
 	return 0;
 }
 
 int ns_create(struct tier *t, struct node *parent, const char *name, mode_t mode, int flags,
-	      const struct ns_cred *cred, bool wait, struct node **ret, struct stat *ret_st,
-	      int *ret_fd)
+	      const struct ns_cred *cred, bool wait, struct ns_created *ret)
 {
-	struct making m = { .name = name, .mode = S_IFREG | mode, .fd = -1 };
-	struct stat st;
+	struct making m = { .name = name,
+			    .mode = S_IFREG | mode,
+			    .access = (flags & O_ACCMODE) == O_RDONLY ? O_RDONLY : O_RDWR,
+			    .fd = -1 };
+	struct ns_created c = { .made = true };
 	int r;
 
-	r = make_in(t, parent, &m, make_file, cred, wait, &st);
+	r = make_in(t, parent, &m, make_file, cred, wait, &c.st);
 	if (r == -EEXIST && !(flags & O_EXCL))
-		return wait ? open_existing(t, parent, name, flags, ret, ret_st, ret_fd)
-			    : TIER_PARK;
+		return wait ? open_existing(t, parent, name, flags, ret) : TIER_PARK;
 	if (r != 0)
 		return r;
-	r = new_node(t, parent, name, &st, ret);
+	r = new_node(t, parent, name, &c.st, &c.node);
 	if (r < 0) {
 		close(m.fd);
 		return r;
 	}
-	node_open_begin(t->tree, *ret, true, true);
+	node_open_begin(t->tree, c.node, true, true);
 	reaper_touch(t, parent);
-	*ret_st = st;
-	*ret_fd = m.fd;
+	c.fd = m.fd;
+	*ret = c;
 	return 0;
 }

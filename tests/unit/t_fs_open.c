@@ -86,16 +86,22 @@ static int tear_down(void **state)
 	return 0;
 }
 
-static struct opened add_fd(struct test *t, int flags, bool passthrough)
+static struct opened add_handle(struct test *t, int flags, bool write, bool passthrough)
 {
 	struct opening in = { .fd = open(t->path, flags | O_CLOEXEC),
-			      .write = flags != O_RDONLY,
+			      .fd_ro = flags == O_RDONLY,
+			      .write = write,
 			      .passthrough = passthrough };
 	struct opened ret;
 
 	assert_true(in.fd >= 0);
 	assert_int_equal(opens_add(t->opens, t->node, &in, &ret), 0);
 	return ret;
+}
+
+static struct opened add_fd(struct test *t, int flags, bool passthrough)
+{
+	return add_handle(t, flags, flags != O_RDONLY, passthrough);
 }
 
 static struct opened add_remote(struct test *t, struct remote *remote)
@@ -184,6 +190,35 @@ static void backing_refused(void **state)
 	t->kernel.refuse = 0;
 	assert_int_equal(add_fd(t, O_RDONLY, true).mode, OPEN_LOCAL);
 	drop(t, true);
+	drop(t, false);
+}
+
+/* As who creates a file for the kernel to write. */
+static void writer_without_writable_descriptor(void **state)
+{
+	struct test *t = *state;
+	struct bytes b;
+
+	assert_int_equal(add_handle(t, O_RDONLY, true, true).mode, OPEN_PASSTHROUGH);
+	assert_true(lease_possible(t));
+	assert_true(drop(t, true));
+	t->kernel.refuse = EPERM;
+	for (int passthrough = 0; passthrough < 2; passthrough++) {
+		assert_int_equal(add_handle(t, O_RDONLY, true, passthrough).mode, OPEN_LOCAL);
+		assert_int_equal(add_handle(t, O_RDONLY, true, passthrough).mode, OPEN_LOCAL);
+		assert_int_equal(opens_bytes(t->opens, t->node, true, &b), 0);
+		assert_int_equal(pwrite(bytes_fd(&b), "CD", 2, 0), 2);
+		bytes_put(&b);
+		assert_bytes(t, "CD23456789");
+		assert_false(drop(t, true));
+		assert_true(drop(t, true));
+	}
+	add_fd(t, O_RDONLY, false);
+	assert_int_equal(add_handle(t, O_RDONLY, true, false).mode, OPEN_LOCAL);
+	assert_int_equal(opens_bytes(t->opens, t->node, true, &b), 0);
+	assert_int_equal(pwrite(bytes_fd(&b), "EF", 2, 0), 2);
+	bytes_put(&b);
+	assert_true(drop(t, true));
 	drop(t, false);
 }
 
@@ -356,12 +391,19 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(one_backing_id),	   TEST(not_wanted_at_first),
-		TEST(backing_refused),	   TEST(leases_after_the_last_writer),
-		TEST(bytes_are_counted),   TEST(handles_never_given),
-		TEST(opened_again),	   TEST(remote_becomes_local),
-		TEST(remote_beside_local), TEST(truncated_while_remote),
-		TEST(local_copy_lost),	   TEST(run),
+		TEST(one_backing_id),
+		TEST(not_wanted_at_first),
+		TEST(backing_refused),
+		TEST(leases_after_the_last_writer),
+		TEST(writer_without_writable_descriptor),
+		TEST(bytes_are_counted),
+		TEST(handles_never_given),
+		TEST(opened_again),
+		TEST(remote_becomes_local),
+		TEST(remote_beside_local),
+		TEST(truncated_while_remote),
+		TEST(local_copy_lost),
+		TEST(run),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -132,6 +132,51 @@ static void test_numbers(void **state)
 	assert_null(node_by_ino(tree, 7));
 }
 
+/* A file that was just made: whatever was known under its name is another. */
+static void test_made(void **state)
+{
+	struct tree *tree = *state;
+	struct node *root = tree_root(tree), *dir = get(tree, root, "d", true);
+	struct node *seen = get(tree, dir, "a", false), *made, *again, *other;
+	uint64_t changes = tree_changes(tree);
+
+	/* who has only asked for the name means it */
+	assert_int_equal(node_make(tree, dir, "a", false, 100, &made), 0);
+	assert_ptr_equal(made, seen);
+	assert_int_equal(node_ino(made), 100);
+	assert_int_equal(tree_changes(tree), changes);
+	again = node_by_ino(tree, 100);
+	assert_ptr_equal(again, made);
+	node_put(tree, again);
+	node_put(tree, seen);
+
+	/* what has a number was gone, unseen */
+	assert_int_equal(node_make(tree, dir, "a", false, 101, &again), 0);
+	assert_ptr_not_equal(again, made);
+	assert_is(tree, dir, "a", again);
+	assert_false(node_has_name(tree, made));
+	assert_int_equal(node_ino(made), 100);
+	assert_true(tree_changes(tree) != changes);
+
+	/* and so is what is of the other kind */
+	other = get(tree, dir, "b", false);
+	assert_int_equal(node_make(tree, dir, "b", true, 102, &seen), 0);
+	assert_true(node_is_dir(seen));
+	assert_false(node_has_name(tree, other));
+	node_put(tree, other);
+	node_put(tree, seen);
+
+	assert_int_equal(node_make(tree, dir, "c", false, 103, &other), 0);
+	assert_path(tree, other, "d/c");
+	node_put(tree, other);
+	node_drop_name(tree, root, "d");
+	assert_int_equal(node_make(tree, dir, "x", false, 104, &other), -ENOENT);
+	assert_null(node_by_ino(tree, 104));
+	node_put(tree, made);
+	node_put(tree, again);
+	node_put(tree, dir);
+}
+
 static void test_unlinked(void **state)
 {
 	struct tree *tree = *state;
@@ -377,6 +422,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_names, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_numbers, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_made, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unlinked, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rename, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hard_links, setup, teardown),
