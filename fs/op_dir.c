@@ -68,11 +68,24 @@ struct page {
 	size_t ngiven;
 };
 
+/* Not without a look-up, but for rows and for nodes in memory. */
+static uint64_t number_of(struct page *p, const struct list_entry *entry)
+{
+	uint64_t ino = entry->ino;
+	struct node *node;
+
+	if (ino)
+		return ino;
+	node = node_find(p->fs->tree, p->dir, entry->name);
+	ino = node ? node_ino(node) : 0;
+	fs_put(p->fs, node);
+	return ino ? ino : UNKNOWN_INO;
+}
+
 /* 1: added; 0: no room. */
 static int put_plain(struct page *p, const struct list_entry *entry)
 {
-	struct stat st = { .st_ino = entry->ino ? entry->ino : UNKNOWN_INO,
-			   .st_mode = entry->type };
+	struct stat st = { .st_ino = number_of(p, entry), .st_mode = entry->type };
 	size_t n = fuse_add_direntry(p->req, p->buf + p->used, p->size - p->used, entry->name, &st,
 				     (off_t)entry->off);
 
@@ -102,7 +115,7 @@ static bool is_dots(const char *name)
 /* Without attributes: the kernel counts nothing. */
 static int put_bare(struct page *p, const struct list_entry *entry)
 {
-	struct fuse_entry_param e = { .attr = { .st_ino = entry->ino ? entry->ino : UNKNOWN_INO,
+	struct fuse_entry_param e = { .attr = { .st_ino = number_of(p, entry),
 						.st_mode = entry->type } };
 
 	return put_with(p, entry, &e);

@@ -116,16 +116,6 @@ static void set_phase(struct listing *l, enum list_phase phase)
 	lock_drop(&ls->lock);
 }
 
-/* Not without a look-up, but for nodes in memory. */
-static uint64_t ino_of(struct listing *l, const char *name)
-{
-	struct node *node = node_find(l->t->tree, l->dir, name);
-	uint64_t ino = node ? node_ino(node) : 0;
-
-	node_put(l->t->tree, node);
-	return ino;
-}
-
 /* ---- the passes -------------------------------------------------------------- */
 
 /* The pass is past the name from here on: a record of it, made before, is not given yet. */
@@ -238,7 +228,7 @@ static int noted_next(struct listing *l, struct list_item *ret)
 		l->noted_at++;
 		if (s.state == STATE_NONE)
 			continue;
-		ret->ino = s.has_row ? s.shown.st_ino : ino_of(l, rec->name);
+		ret->ino = s.has_row ? s.shown.st_ino : 0;
 		ret->type = s.shown.st_mode & S_IFMT;
 		strcpy(ret->name, rec->name);
 		return 1;
@@ -279,7 +269,7 @@ static int next_scanned(struct listing *l, struct list_item *ret)
 			return r;
 		if (r == 0)
 			continue;
-		ret->ino = ino_of(l, found.name);
+		ret->ino = 0;
 		ret->type = found.type;
 		ret->seen = seen;
 		strcpy(ret->name, found.name);

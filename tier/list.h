@@ -28,7 +28,7 @@ struct listing;
 
 struct list_entry {
 	uint64_t off; /* ordinal of the entry after this one */
-	uint64_t ino; /* 0: not known without a look-up */
+	uint64_t ino; /* of its row; 0: it has none, its node knows */
 	mode_t type;  /* S_IFMT bits; 0 unknown */
 	char name[ROW_NAME_MAX + 1];
 	struct row_seen

@@ -64,6 +64,12 @@ int node_get(struct tree *tree, struct node *parent, const char *name, bool is_d
 	     struct node **ret);
 
 /*
+ * node_get for a name that node_find did not find a moment ago: what is made gets this
+ * inode number (0: none yet), and whoever came first keeps what it has.
+ */
+int node_get_new(struct tree *tree, struct node *parent, const char *name, bool is_dir,
+		 uint64_t ino, struct node **ret);
+/*
  * The node of an object that was just made under this name, with its inode number.  What
  * was remembered under the name is of something else and loses it, but for a node without a
  * number: who made that asks for the name.  0, -ENOMEM, -ENOENT, -ENAMETOOLONG as above.

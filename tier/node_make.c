@@ -59,16 +59,14 @@ static int right_kind(struct tree *tree, struct node *node, bool is_dir, struct 
 	return 0;
 }
 
-int node_get(struct tree *tree, struct node *parent, const char *name, bool is_dir,
-	     struct node **ret)
+int node_get_new(struct tree *tree, struct node *parent, const char *name, bool is_dir,
+		 uint64_t ino, struct node **ret)
 {
-	struct node *node = node_find(tree, parent, name);
+	struct node *node = NULL;
 	struct name *there;
 	struct making m;
 	int r;
 
-	if (node)
-		return right_kind(tree, node, is_dir, ret);
 	r = making_new(tree, parent, name, is_dir, &m);
 	if (r < 0)
 		return r;
@@ -80,12 +78,24 @@ int node_get(struct tree *tree, struct node *parent, const char *name, bool is_d
 		r = -ENOENT;
 	} else {
 		name_add(tree, m.node, m.name);
+		if (ino)
+			node_number_locked(tree, m.node, ino);
 		node = m.node;
 	}
 	tree_unlock(tree);
 	if (node != m.node)
 		making_free(tree, &m);
 	return r < 0 ? r : right_kind(tree, node, is_dir, ret);
+}
+
+int node_get(struct tree *tree, struct node *parent, const char *name, bool is_dir,
+	     struct node **ret)
+{
+	struct node *node = node_find(tree, parent, name);
+
+	if (node)
+		return right_kind(tree, node, is_dir, ret);
+	return node_get_new(tree, parent, name, is_dir, 0, ret);
 }
 
 /* What is remembered under the name, if it may be of the new object: looked at, not yet numbered. */

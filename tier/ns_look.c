@@ -12,17 +12,25 @@
 
 #include "tier/ns_int.h"
 
-static int number(struct tier *t, struct node *node, uint64_t ino)
+/* Its row's, or a new one. */
+static int number_for(struct tier *t, const struct state_of *look, uint64_t *ret)
 {
+	if (!look->has_row)
+		return catalogue_next_number(t->cat, ret);
+	*ret = look->shown.st_ino;
+	return 0;
+}
+
+static int number(struct tier *t, struct node *node, const struct state_of *look)
+{
+	uint64_t ino;
 	int r;
 
 	if (node_ino(node) != 0)
 		return 0;
-	if (ino == 0) {
-		r = catalogue_next_number(t->cat, &ino);
-		if (r < 0)
-			return r;
-	}
+	r = number_for(t, look, &ino);
+	if (r < 0)
+		return r;
 	node_set_ino(t->tree, node, ino);
 	return 0;
 }
@@ -56,9 +64,23 @@ static int hard_link_node(struct tier *t, struct node *parent, const char *name,
 static int node_for(struct tier *t, struct node *parent, const char *name,
 		    const struct state_of *look, struct node **ret)
 {
+	struct node *node;
+	uint64_t ino;
+	int r;
+
 	if (is_hard_link(look))
 		return hard_link_node(t, parent, name, look, ret);
-	return node_get(t->tree, parent, name, look->is_dir, ret);
+	node = node_find(t->tree, parent, name);
+	if (!node) {
+		r = number_for(t, look, &ino);
+		return r < 0 ? r : node_get_new(t->tree, parent, name, look->is_dir, ino, ret);
+	}
+	if (node_is_dir(node) != look->is_dir) {
+		node_put(t->tree, node);
+		return look->is_dir ? -ENOTDIR : -EISDIR;
+	}
+	*ret = node;
+	return 0;
 }
 
 /*
@@ -81,7 +103,7 @@ static int node_of(struct tier *t, struct node *parent, const char *name,
 	}
 	if (r < 0)
 		return r;
-	r = number(t, node, look->has_row ? look->shown.st_ino : 0);
+	r = number(t, node, look);
 	if (r < 0) {
 		node_put(t->tree, node);
 		return r;

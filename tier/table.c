@@ -80,6 +80,8 @@ static void grow(struct table *t)
 	}
 	if (++t->n == 2 * t->half)
 		t->half = t->n;
+	/* the next to be split: its first entry is far away, and asked for its hash soon */
+	__builtin_prefetch(*bucket(t, t->n - t->half));
 }
 
 void table_add(struct table *t, struct tlink *link)
