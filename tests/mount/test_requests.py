@@ -107,6 +107,34 @@ def test_writing(mount, io_uring):
         os.truncate(f"{d}/a", 10)
 
 
+def descriptors(m, path):
+    """Access modes of the daemon's own descriptors of a file of the cache."""
+    found = []
+    for fd in os.listdir(f"/proc/{m.pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):    # closed meanwhile
+            if os.readlink(f"/proc/{m.pid}/fd/{fd}") == m.local(path):
+                with open(f"/proc/{m.pid}/fdinfo/{fd}", encoding="ascii") as info:
+                    flags = next(line for line in info if line.startswith("flags:"))
+                found.append(int(flags.split()[1], 8) & os.O_ACCMODE)
+    return found
+
+
+@over
+def test_descriptors_of_a_new_file(mount, io_uring):
+    """One while it is written, which is no writer's: a lease must be possible once it is closed."""
+    m, meter, d = meter_of(mount, io_uring)
+    fd = os.open(f"{d}/a", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o400)
+    assert descriptors(m, "cam/d/a") == [os.O_RDONLY if meter.passthrough else os.O_RDWR]
+    os.write(fd, b"written")
+    os.close(fd)
+    assert m.read("cam/d/a") == b"written"
+    fd = os.open(f"{d}/suid", os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o4755)   # never passed through
+    assert descriptors(m, "cam/d/suid") == [os.O_RDWR]
+    os.write(fd, b"written")
+    os.close(fd)
+    assert m.read("cam/d/suid") == b"written"
+
+
 @over
 def test_reading_local(mount, io_uring):
     _, meter, d = meter_of(mount, io_uring)
