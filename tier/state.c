@@ -97,15 +97,15 @@ static struct own_times row_times(const struct state_of *s)
 	return own;
 }
 
-/* node: the directory's, counted by the caller, which learns what its row says; or NULL. */
+/* node, which has the name now, or NULL: what it knows comes first. */
 static void show_dir_times(struct tier *t, struct node *node, struct state_of *s)
 {
-	struct own_times own = row_times(s);
+	struct own_times own = { .known = false };
 
-	if (node && node_is_dir(node)) {
-		node_learn_own_times(t->tree, node, &own);
+	if (node)
 		own = node_own_times(t->tree, node);
-	}
+	if (!own.known)
+		own = row_times(s);
 	show_own_times(&own, &s->shown);
 }
 
@@ -274,11 +274,15 @@ int state_look_node(struct tier *t, struct node *node, struct state_of *ret)
 {
 	int r;
 
-	if (node == tree_root(t->tree))
-		return look_root(t, node, ret);
-	r = look_named(t, node, ret);
+	r = node == tree_root(t->tree) ? look_root(t, node, ret) : look_named(t, node, ret);
 	if (r < 0)
 		return r;
+	if (ret->is_dir && ret->has_cache && node_is_dir(node)) {
+		/* Here alone: that the name was this node's all the while is sure. */
+		struct own_times own = row_times(ret);
+
+		node_learn_own_times(t->tree, node, &own);
+	}
 	if (ret->state == STATE_LOCAL && !ret->is_dir && node_nwrite(t->tree, node) > 0)
 		ret->state = STATE_WRITING;
 	return 0;
