@@ -81,6 +81,7 @@ show = $(if $(Q),@printf '  %-5s %s\n' $(1) $(2))
 # tests/unit/t_X.c	-> one cmocka program; t_fs_X.c links fs too
 # tests/unit/*.c	-> (the others) what unit tests share
 # tests/tools/*.c	-> one program each, for the tests in Python
+# tools/mk*.c		-> the same: what makes data for tests and the benchmark
 # bench/load.c stream.c	-> build/bench/load, stream, the clients of the benchmarks; bench/*.c is shared
 
 LAYERS := lib meta backend tier fs tools
@@ -93,7 +94,7 @@ MOUNT_SRC := $(wildcard tools/mount_*.c)
 CTL_SRC := $(wildcard tools/ctl_*.c)
 UNIT_SRC := $(wildcard tests/unit/t_*.c)
 UNITLIB_SRC := $(filter-out $(UNIT_SRC),$(wildcard tests/unit/*.c))
-HELPER_SRC := $(wildcard tests/tools/*.c)
+HELPER_SRC := $(wildcard tests/tools/*.c tools/mk*.c)
 BENCH_SRC := $(wildcard bench/*.c)
 ALL_SRC := $(LIB_SRC) $(FS_SRC) $(MAIN_SRC) $(MOUNT_SRC) $(CTL_SRC) $(UNIT_SRC) $(UNITLIB_SRC) \
 	$(HELPER_SRC) $(BENCH_SRC)
@@ -101,7 +102,7 @@ HEADERS := $(wildcard $(addsuffix /*.h,$(LAYERS) tests/unit bench))
 
 PROGRAMS := $(patsubst tools/%.c,$(B)/%,$(MAIN_SRC))
 UNITS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(UNIT_SRC))
-HELPERS := $(patsubst tests/tools/%.c,$(B)/tests/%,$(HELPER_SRC))
+HELPERS := $(patsubst %.c,$(B)/tests/%,$(notdir $(HELPER_SRC)))
 LOAD := $(B)/bench/load $(B)/bench/stream
 
 .PHONY: all
@@ -150,7 +151,9 @@ $(B)/tests/t_fs_%: $(B)/obj/tests/unit/t_fs_%.o $(B)/libunit.a $(B)/libebbfs.a $
 	$(call link,-lcmocka)
 $(B)/tests/t_%: $(B)/obj/tests/unit/t_%.o $(B)/libunit.a $(B)/libebb.a
 	$(call link,-lcmocka)
-$(HELPERS): $(B)/tests/%: $(B)/obj/tests/tools/%.o $(B)/libebb.a
+$(filter $(B)/tests/mk%,$(HELPERS)): $(B)/tests/%: $(B)/obj/tools/%.o $(B)/libebb.a
+	$(call link)
+$(filter-out $(B)/tests/mk%,$(HELPERS)): $(B)/tests/%: $(B)/obj/tests/tools/%.o $(B)/libebb.a
 	$(call link)
 $(LOAD): $(B)/bench/%: $(B)/obj/bench/%.o $(B)/obj/bench/hist.o
 	$(call link)
