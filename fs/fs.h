@@ -62,6 +62,7 @@ struct fs_counts {
 	uint64_t parked;		/* requests that wait now */
 	uint64_t parked_store;		/* of them for the store */
 	uint64_t refused;	   /* since the mount: EIO because too many waited for the store */
+	uint64_t inodes;	   /* in memory now: files and directories */
 	uint64_t inodes_forgotten; /* since the mount: asked back from the kernel (max_inodes) */
 };
 void fs_counts(struct fs *fs, struct fs_counts *ret);

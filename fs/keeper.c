@@ -3,9 +3,10 @@
  * Keeping a mount in bounds.
  *
  * Inodes: the kernel remembers every name it was ever told, and each costs memory
- * here.  Above max_inodes it is asked to drop names of files that are not open, until
+ * here.  At max_inodes it is asked to drop names of files that are not open, until
  * a sixteenth is free; directories stay, as dropping one drops what is below it and
- * may be somebody's working directory.
+ * may be somebody's working directory.  Listings make none beyond (op_dir.c), as they
+ * would be faster than this.
  *
  * Covered processes change the cache unseen, so nothing is kept long while one lives.
  */
@@ -20,7 +21,8 @@
 #include "lib/log.h"
 
 #define TICK_MS 1000
-#define SCAN_TICKS 10
+#define NEAR_TICK_MS 100 /* while few more inodes fit */
+#define SCAN_MS 10000
 #define COVERED_TIMEOUT_MS 1000
 #define FORGET_MAX 65536
 #define NAMED_MAX 10
@@ -33,9 +35,9 @@ struct keeper {
 	bool stopping; /* protected by lock */
 
 	/* The thread's own. */
-	int covered; /* processes found by the last scan */
-	unsigned ticks;
-	bool above; /* more inodes than max_inodes at the last look */
+	int covered;	 /* processes found by the last scan */
+	int64_t scan_ms; /* when covered processes are looked for next */
+	bool above;	 /* max_inodes were there at the last look */
 };
 
 /* ---- inodes ------------------------------------------------------------------ */
@@ -88,7 +90,7 @@ static void bound_inodes(struct keeper *k)
 	struct fs *fs = k->fs;
 	uint64_t max = fs->conf->max_inodes;
 	uint64_t count = tree_count(fs->tree);
-	bool above = count > max;
+	bool above = count >= max;
 
 	if (above != k->above)
 		log_debug("%llu inodes in memory, max_inodes=%llu: %s", (unsigned long long)count,
@@ -140,7 +142,9 @@ static void look_for_covered(struct keeper *k, bool first)
 
 static bool wait_tick(struct keeper *k)
 {
-	int64_t deadline = clock_mono_ms() + TICK_MS;
+	uint64_t max = k->fs->conf->max_inodes;
+	bool near = tree_count(k->fs->tree) >= max - max / 4;
+	int64_t deadline = clock_mono_ms() + (near ? NEAR_TICK_MS : TICK_MS);
 	bool go_on;
 
 	lock_take(&k->lock);
@@ -157,8 +161,10 @@ static void *run(void *arg)
 
 	while (wait_tick(k)) {
 		bound_inodes(k);
-		if (k->covered > 0 && ++k->ticks % SCAN_TICKS == 0)
+		if (k->covered > 0 && clock_mono_ms() >= k->scan_ms) {
 			look_for_covered(k, false);
+			k->scan_ms = clock_mono_ms() + SCAN_MS;
+		}
 	}
 	return NULL;
 }
@@ -173,6 +179,7 @@ int keeper_start(struct fs *fs, struct keeper **ret)
 	k->fs = fs;
 	lock_init(&k->lock, LOCK_RANK_LEAF, "keeper");
 	cond_init(&k->stop);
+	k->scan_ms = clock_mono_ms() + SCAN_MS;
 	if (fs->params.in_place)
 		look_for_covered(k, true);
 	r = -pthread_create(&k->thread, NULL, run, k);

@@ -121,6 +121,12 @@ static int put_bare(struct page *p, const struct list_entry *entry)
 	return put_with(p, entry, &e);
 }
 
+/* Whoever wants attributes beyond max_inodes asks for them one by one. */
+static bool is_full(struct fs *fs)
+{
+	return tree_count(fs->tree) >= fs->conf->max_inodes;
+}
+
 static int put_plus(struct page *p, const struct list_entry *entry)
 {
 	struct fuse_entry_param e;
@@ -128,7 +134,7 @@ static int put_plus(struct page *p, const struct list_entry *entry)
 	struct stat st;
 	int r;
 
-	if (is_dots(entry->name))
+	if (is_dots(entry->name) || is_full(p->fs))
 		return put_bare(p, entry);
 	r = ns_lookup(p->fs->tier, p->dir, entry->name, &entry->seen, &node, &st);
 	if (r == -ENOENT)

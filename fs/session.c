@@ -323,6 +323,7 @@ void fs_counts(struct fs *fs, struct fs_counts *ret)
 		.parked = atomic_load(&fs->parked),
 		.parked_store = waiters_now(fs->waiters),
 		.refused = waiters_refused(fs->waiters),
+		.inodes = tree_count(fs->tree),
 		.inodes_forgotten = atomic_load(&fs->forgotten),
 	};
 	for (int i = 0; i < FS_REQUESTS; i++)

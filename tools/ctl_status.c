@@ -37,6 +37,7 @@
  *	fuse.parked.now, .total		requests that wait now; that had to, since the mount
  *	fuse.parked.store		of those that wait now: for the store
  *	fuse.parked.refused		failed with EIO as too many waited for the store
+ *	fuse.inodes			in memory: what the kernel remembers (max_inodes)
  *	fuse.inodes_forgotten		asked back from the kernel (max_inodes)
  *	fuse.passthrough		local files are read and written by the kernel alone
  *	fuse.io_uring			its requests come over io_uring

@@ -196,6 +196,7 @@ static void add_fuse(struct ctl_conn *c, struct json_object *o)
 	ctl_add_int(parked, "store", (int64_t)n.parked_store);
 	ctl_add_int(parked, "total", (int64_t)n.parked_total);
 	ctl_add_int(parked, "refused", (int64_t)n.refused);
+	ctl_add_int(g, "inodes", (int64_t)n.inodes);
 	ctl_add_int(g, "inodes_forgotten", (int64_t)n.inodes_forgotten);
 	ctl_add_bool(g, "passthrough", n.passthrough);
 	ctl_add_bool(g, "io_uring", n.io_uring);
