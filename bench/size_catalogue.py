@@ -84,7 +84,9 @@ class Catalogue:
         """Where the bytes are: of the file's pages, and their share a path."""
         rows = self.paths + self.flat
         db = sqlite3.connect(f"file:{self.meta}?mode=ro", uri=True)
-        pages = dict(db.execute("SELECT name,pgsize FROM dbstat WHERE aggregate=1"))
+        # How many pages: their bytes, added up by dbstat, are of 32 bits.
+        pages = {name: count * 4096 for name, count in db.execute(
+            "SELECT name,pageno FROM dbstat WHERE aggregate=1")}
         db.close()
         found = {"rows": rows, "bytes": os.path.getsize(self.meta),
                  "bytes_a_path": os.path.getsize(self.meta) / rows,

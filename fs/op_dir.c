@@ -121,10 +121,16 @@ static int put_bare(struct page *p, const struct list_entry *entry)
 	return put_with(p, entry, &e);
 }
 
-/* Whoever wants attributes beyond max_inodes asks for them one by one. */
-static bool is_full(struct fs *fs)
+/*
+ * Inodes are made for the first names of a listing, as many as the keeper gives back at a time,
+ * and none beyond max_inodes: a directory of a million names would take the place of
+ * whatever is in use.  Whoever wants the attributes of the others asks one by one.
+ */
+static bool makes_inode(struct fs *fs, const struct list_entry *entry)
 {
-	return tree_count(fs->tree) >= fs->conf->max_inodes;
+	uint64_t max = fs->conf->max_inodes;
+
+	return entry->off <= max / 16 && tree_count(fs->tree) < max;
 }
 
 static int put_plus(struct page *p, const struct list_entry *entry)
@@ -134,7 +140,7 @@ static int put_plus(struct page *p, const struct list_entry *entry)
 	struct stat st;
 	int r;
 
-	if (is_dots(entry->name) || is_full(p->fs))
+	if (is_dots(entry->name) || !makes_inode(p->fs, entry))
 		return put_bare(p, entry);
 	r = ns_lookup(p->fs->tier, p->dir, entry->name, &entry->seen, &node, &st);
 	if (r == -ENOENT)
