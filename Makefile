@@ -223,7 +223,7 @@ $(call root,make $@)
 @bench/bench $(1) $(ARGS)
 endef
 
-.PHONY: bench bench-quick bench-together
+.PHONY: bench bench-quick bench-together bench-size
 bench:
 	$(call measure)
 bench-quick:
@@ -233,6 +233,10 @@ bench-together:
 	@build-aux/setup build bench
 	@$(MAKE) --no-print-directory -j`nproc` all bench-load
 	@bench/together $(ARGS)
+bench-size:
+	$(call root,make $@)
+	@$(MAKE) --no-print-directory -j`nproc` all helpers
+	@bench/size $(ARGS)
 
 # --- Demo ---
 
@@ -310,6 +314,7 @@ check     check           everything: sets up, then all tests (root)
 measure   bench           side by side with others, into build/bench/report.html (root; an hour or two)
           bench-quick     the same in five minutes
           bench-together  ingest, archiving and cold reading at once, for an hour (ARGS="--minutes 10")
+          bench-size      what 1, 10, 100 million released paths cost (root; half an hour, 20 GB)
 install   install         into PREFIX=$(PREFIX), below DESTDIR=; uninstall
 endef
 

@@ -80,6 +80,23 @@ class Catalogue:
         lines = self.read("samples").splitlines()
         return random.Random(seed).sample(lines, min(count, len(lines)))
 
+    def directories(self, count, per_dir, seed):
+        """[[path, ...], ...]: names of a few directories, at random."""
+        db = sqlite3.connect(f"file:{self.meta}?mode=ro", uri=True)
+        chosen = random.Random(seed)
+        found = []
+        for path in sorted({os.path.dirname(p) for p in self.samples(count * 2, seed)})[:count]:
+            here = 1
+            for part in path.split("/"):
+                here, = db.execute("SELECT id FROM dir WHERE parent=? AND name=?",
+                                   (here, part.encode())).fetchone()
+            names = [name.decode() for name, in db.execute("SELECT name FROM file WHERE dir=?",
+                                                           (here,))]
+            found.append([f"{path}/{name}" for name in
+                          chosen.sample(names, min(per_dir, len(names)))])
+        db.close()
+        return found
+
     def sizes(self):
         """Where the bytes are: of the file's pages, and their share a path."""
         rows = self.paths + self.flat

@@ -18,6 +18,7 @@ import time
 from pylib import proc
 
 PAGE = 4096
+WARM_UP = 10            # lookups in a directory until its inner pages are there
 MIB = 1 << 20
 
 
@@ -35,11 +36,11 @@ def run(catalogue, args, drop_caches):
                 mount.stop()
         daemon = Daemon(mount)
         found["mount_rss_mib"] = daemon.field("VmRSS") / MIB
-        lookups(found, mount, daemon, catalogue, args.lookups, drop_caches)
+        lookups(found, mount, daemon, catalogue, args, drop_caches)
         locates(found, mount, catalogue, args.lookups, drop_caches)
         if catalogue.flat:
             listing(found, mount, daemon, drop_caches)
-        find(found, mount, daemon, catalogue, args.walk)
+        find(found, mount, daemon, catalogue, args)
         began = time.monotonic()
         mount.stop(deadline=600)
         found["umount_s"] = time.monotonic() - began
@@ -74,7 +75,9 @@ def put(found, name, times_ns):
         found[f"{name}_p{share}_us"] = percentile(times_ns, share / 100) / 1e3
 
 
-def drop_names():
+def drop_names(args):
+    if args.keep_caches:
+        return
     with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as file:
         file.write("2")
 
@@ -94,26 +97,23 @@ def look(mount, path, daemon=None):
     return spent, daemon.pages_read() - before if daemon else 0
 
 
-def lookups(found, mount, daemon, catalogue, count, drop_caches):
-    paths = catalogue.samples(count, 1)
-    again = neighbours(catalogue, paths)
+def lookups(found, mount, daemon, catalogue, args, drop_caches):
+    paths = catalogue.samples(args.lookups, 1)
+    used = catalogue.directories(20, WARM_UP + 30, 2)
     drop_caches()
     cold = [look(mount, path, daemon) for path in paths]
     put(found, "lookup_cold", [ns for ns, _ in cold])
     found["lookup_cold_reads"] = statistics.mean(pages for _, pages in cold)
     found["lookup_cold_reads_p99"] = percentile([pages for _, pages in cold], 0.99)
-    found["lookup_again_reads"] = statistics.mean(look(mount, p, daemon)[1] for p in again)
-    for path in paths:      # what a cold pass leaves: also the pages above those of others
+    drop_caches()
+    pages = [[look(mount, path, daemon)[1] for path in names][WARM_UP:] for names in used]
+    pages = [n for some in pages for n in some]
+    found["lookup_used_reads"] = statistics.mean(pages)
+    found["lookup_used_reads_p99"] = percentile(pages, 0.99)
+    for path in paths:      # what is dropped between the passes are names, not pages
         look(mount, path)
-    drop_names()
+    drop_names(args)
     put(found, "lookup_warm", [look(mount, path)[0] for path in paths])
-
-
-def neighbours(catalogue, paths):
-    """Other names in the same directories."""
-    where = {os.path.dirname(path) for path in paths}
-    rest = set(catalogue.samples(10 ** 9, 1)) - set(paths)
-    return [path for path in sorted(rest) if os.path.dirname(path) in where][:len(paths)]
 
 
 # ---- locate ---------------------------------------------------------------------------------
@@ -179,11 +179,11 @@ class Inodes(threading.Thread):
             self.most = max(self.most, self.mount.status()["fuse"].get("inodes", 0))
 
 
-def find(found, mount, daemon, catalogue, most):
-    drop_names()
+def find(found, mount, daemon, catalogue, args):
+    drop_names(args)
     daemon.begin_peak()
     cameras = sorted(name for name in os.listdir(mount.path) if name != "flat")
-    share = max(1, min(len(cameras), round(len(cameras) * most / catalogue.paths)))
+    share = max(1, min(len(cameras), round(len(cameras) * args.walk / catalogue.paths)))
     watch = Inodes(mount)
     watch.start()
     began = time.monotonic()
