@@ -5,8 +5,8 @@
  * Inodes: the kernel remembers every name it was ever told, and each costs memory
  * here.  At max_inodes it is asked to drop names of files that are not open, until
  * a sixteenth is free; directories stay, as dropping one drops what is below it and
- * may be somebody's working directory.  Listings make none beyond (op_dir.c), as they
- * would be faster than this.
+ * may be somebody's working directory.  Listings make none beyond (op_dir.c): they are
+ * faster than this, and giving a name and having it forgotten costs more than a look-up.
  *
  * Covered processes change the cache unseen, so nothing is kept long while one lives.
  */
@@ -21,7 +21,7 @@
 #include "lib/log.h"
 
 #define TICK_MS 1000
-#define NEAR_TICK_MS 100 /* while few more inodes fit */
+#define ABOVE_TICK_MS 100 /* while there are more inodes than may be: look-ups make them */
 #define SCAN_MS 10000
 #define COVERED_TIMEOUT_MS 1000
 #define FORGET_MAX 65536
@@ -142,9 +142,8 @@ static void look_for_covered(struct keeper *k, bool first)
 
 static bool wait_tick(struct keeper *k)
 {
-	uint64_t max = k->fs->conf->max_inodes;
-	bool near = tree_count(k->fs->tree) >= max - max / 4;
-	int64_t deadline = clock_mono_ms() + (near ? NEAR_TICK_MS : TICK_MS);
+	bool above = tree_count(k->fs->tree) > k->fs->conf->max_inodes;
+	int64_t deadline = clock_mono_ms() + (above ? ABOVE_TICK_MS : TICK_MS);
 	bool go_on;
 
 	lock_take(&k->lock);
