@@ -73,6 +73,7 @@ class Catalogue:
         mount = ebb.Mount(options=options, name="size")
         mount.cache, mount.store, mount.meta = self.inside("cache"), self.inside("store"), self.meta
         mount.store_url = "dir:" + mount.store
+        mount.busy_deadline = 600       # a million inodes leave the kernel one by one
         return mount
 
     def samples(self, count, seed):
