@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """One round on a large catalogue: mount, look names up, locate, ls, find, unmount.
 
-Cold: the machine's caches were dropped, pages of the catalogue too.  Warm: the same names once
-more, with the kernel's names and inodes dropped and the pages there.  A lookup is the stat of a
+Cold: the catalogue's pages were dropped, and the kernel's names and inodes.  Warm: the same names
+once more, with the names dropped and the pages there.  A lookup is the stat of a
 name in a directory that is known already: one request.  The disk's pages are what the kernel says
 it fetched for the daemon.
 """
@@ -22,13 +22,13 @@ WARM_UP = 10            # lookups in a directory until its inner pages are there
 MIB = 1 << 20
 
 
-def run(catalogue, args, drop_caches):
+def run(catalogue, args):
     mount = catalogue.mount()
     found = {}
     try:
         for state in ("cold", "warm"):
             if state == "cold":
-                drop_caches()
+                drop_pages(catalogue, args)
             began = time.monotonic()
             mount.start()
             found[f"mount_{state}_ms"] = (time.monotonic() - began) * 1e3
@@ -36,10 +36,10 @@ def run(catalogue, args, drop_caches):
                 mount.stop()
         daemon = Daemon(mount)
         found["mount_rss_mib"] = daemon.field("VmRSS") / MIB
-        lookups(found, mount, daemon, catalogue, args, drop_caches)
-        locates(found, mount, catalogue, args.lookups, drop_caches)
+        lookups(found, mount, daemon, catalogue, args)
+        locates(found, mount, catalogue, args)
         if catalogue.flat:
-            listing(found, mount, daemon, drop_caches)
+            listing(found, mount, daemon, catalogue, args)
         find(found, mount, daemon, catalogue, args)
         began = time.monotonic()
         mount.stop(deadline=600)
@@ -75,6 +75,16 @@ def put(found, name, times_ns):
         found[f"{name}_p{share}_us"] = percentile(times_ns, share / 100) / 1e3
 
 
+def drop_pages(catalogue, args):
+    """The catalogue's alone: those of the whole machine may take minutes."""
+    if args.keep_caches:
+        return
+    fd = os.open(catalogue.meta, os.O_RDONLY)
+    os.fdatasync(fd)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(fd)
+
+
 def drop_names(args):
     if args.keep_caches:
         return
@@ -97,15 +107,17 @@ def look(mount, path, daemon=None):
     return spent, daemon.pages_read() - before if daemon else 0
 
 
-def lookups(found, mount, daemon, catalogue, args, drop_caches):
+def lookups(found, mount, daemon, catalogue, args):
     paths = catalogue.samples(args.lookups, 1)
     used = catalogue.directories(20, WARM_UP + 30, 2)
-    drop_caches()
+    drop_pages(catalogue, args)
+    drop_names(args)
     cold = [look(mount, path, daemon) for path in paths]
     put(found, "lookup_cold", [ns for ns, _ in cold])
     found["lookup_cold_reads"] = statistics.mean(pages for _, pages in cold)
     found["lookup_cold_reads_p99"] = percentile([pages for _, pages in cold], 0.99)
-    drop_caches()
+    drop_pages(catalogue, args)
+    drop_names(args)
     pages = [[look(mount, path, daemon)[1] for path in names][WARM_UP:] for names in used]
     pages = [n for some in pages for n in some]
     found["lookup_used_reads"] = statistics.mean(pages)
@@ -136,11 +148,12 @@ def locate(address, name):
     return spent
 
 
-def locates(found, mount, catalogue, count, drop_caches):
+def locates(found, mount, catalogue, args):
     device = os.stat(mount.path).st_dev
     address = f"/run/ebbfs/{os.major(device)}-{os.minor(device)}.sock"
-    names = [os.path.basename(path) for path in catalogue.samples(count, 2)]
-    drop_caches()
+    names = [os.path.basename(path) for path in catalogue.samples(args.lookups, 2)]
+    drop_pages(catalogue, args)
+    drop_names(args)
     put(found, "locate_cold", [locate(address, name) for name in names])
     put(found, "locate_warm", [locate(address, name) for name in names])
     whole = []
@@ -154,8 +167,9 @@ def locates(found, mount, catalogue, count, drop_caches):
 # ---- listings -------------------------------------------------------------------------------
 
 
-def listing(found, mount, daemon, drop_caches):
-    drop_caches()
+def listing(found, mount, daemon, catalogue, args):
+    drop_pages(catalogue, args)
+    drop_names(args)
     daemon.begin_peak()
     before = daemon.field("VmRSS")
     began = time.monotonic()
