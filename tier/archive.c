@@ -7,9 +7,9 @@
  *	     	              puts, each proved when it is answered <-------'
  *	finish	fdatasync ----> wait for receipts ----> commit
  *
- *	thread	start 1 | start 2 | finish 1 | start 3 | finish 2 | ...
- *	store	    [   puts and proofs 1   ]      [ 3 ...
- *	                     [   puts and proofs 2   ]
+ *	worker	start 1 | start 2 | start 3 | ...
+ *	pool	          finish 1| finish 2| ...
+ *	store	    [ puts 1 ][ puts 2 ][ ...
  *
  * Always true: no object is written before an intent that names it is on disk; a
  * descriptor of each file stays open from selection to commit, so that what is
@@ -93,12 +93,14 @@ static int item_select(struct batch *b, struct item *it)
 static int item_know(struct batch *b, struct item *it)
 {
 	struct tier *t = b->t;
-	int r;
+	int r = 0;
 
-	r = cat_file_get(t->cat, b->dirid, it->file->name, &it->row);
-	if (r < 0 && r != -ENOENT)
-		return r;
-	it->has_old = r == 0;
+	if (!it->file->had_no_row) {
+		r = cat_file_get(t->cat, b->dirid, it->file->name, &it->row);
+		if (r < 0 && r != -ENOENT)
+			return r;
+		it->has_old = r == 0;
+	}
 	if (it->has_old && identity_equal(&it->row.id, &it->file->id))
 		return 1;
 	it->ino = node_ino(it->node);
@@ -224,6 +226,7 @@ static void batch_fini(struct batch *b)
 	free(b->path);
 	if (b->d)
 		cache_dir_put(b->t->cache, b->d);
+	cond_fini(&b->over);
 	cond_fini(&b->idle);
 	lock_fini(&b->lock);
 }
@@ -284,20 +287,40 @@ static void batch_finish(struct batch *b)
 
 /* ---- one after the other ------------------------------------------------------ */
 
-static void batch_init(struct batch *b, struct tier *t, struct node *dir, size_t n)
+static void finish_main(struct job *job)
 {
-	*b = (struct batch){ .t = t, .dir = dir, .n = n };
-	lock_init(&b->lock, LOCK_RANK_LEAF, "archive batch");
-	cond_init(&b->idle);
-}
-
-static void batch_end(struct batch *b, const struct archive_watch *watch)
-{
-	struct archive_file *files = b->items ? b->items[0].file : NULL;
+	struct batch *b = (struct batch *)job;
 
 	batch_finish(b);
+	lock_take(&b->lock);
+	b->is_over = true;
+	cond_signal(&b->over);
+	lock_drop(&b->lock);
+}
+
+static void batch_init(struct batch *b, struct tier *t, struct node *dir, size_t n)
+{
+	*b = (struct batch){ .job.run = finish_main, .t = t, .dir = dir, .n = n };
+	lock_init(&b->lock, LOCK_RANK_LEAF, "archive batch");
+	cond_init(&b->idle);
+	cond_init(&b->over);
+}
+
+/* Waits for its end, when that was left to the pool. */
+static void batch_wait_over(struct batch *b)
+{
+	lock_take(&b->lock);
+	while (!b->is_over)
+		cond_wait(&b->over, &b->lock);
+	lock_drop(&b->lock);
+}
+
+static void batch_tell(struct batch *b, const struct archive_watch *watch)
+{
+	struct archive_file *files = b->items[0].file;
+
 	batch_fini(b);
-	if (files && watch)
+	if (watch)
 		watch->done(watch->arg, files, b->n, false);
 }
 
@@ -341,21 +364,28 @@ int archive_files(struct tier *t, struct node *dir, struct archive_file *files, 
 	struct batch both[2], *b, *before = NULL;
 	int r = 0;
 
-	while (i < n && r == 0) {
+	for (; i < n && r == 0; i += b->n) {
 		b = before == both ? both + 1 : both;
 		batch_init(b, t, dir, batch_length(files + i, n - i, most));
-		r = before && watch && watch->stopped(watch->arg) ? -ECANCELED
-								  : batch_start(b, files + i);
-		if (before)
-			batch_end(before, watch);
+		if (before && watch && watch->stopped(watch->arg))
+			r = -ECANCELED;
+		else
+			r = batch_start(b, files + i);
+		if (before) {
+			batch_wait_over(before);
+			batch_tell(before, watch);
+		}
+		before = NULL;
 		if (r < 0) {
 			batch_fini(b);
 			none_began(files + i, n - i, r, watch);
+		} else if (i + b->n < n) {
+			pool_submit(t->pool_finish, &b->job);
+			before = b;
+		} else {
+			batch_finish(b);
+			batch_tell(b, watch);
 		}
-		before = r < 0 ? NULL : b;
-		i += b->n;
 	}
-	if (before)
-		batch_end(before, watch);
 	return r;
 }

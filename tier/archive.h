@@ -17,6 +17,7 @@
 struct archive_file {
 	char name[ROW_NAME_MAX + 1];
 	struct identity id; /* as it was found due */
+	bool had_no_row;    /* it was asked then; a row that came since is found by the commit */
 	/*
 	 * out: 0 archived; 1 already was, or its bytes were in the store and only the row
 	 * was written; -EAGAIN open for writing, changed meanwhile or within the last second; -EBUSY

@@ -11,8 +11,8 @@
  *	archive_recover.c	intents: written, and found again after a crash
  *
  * A file's result says how far it came: 0 still with us, else it is out.  Its
- * objects stay known (maybe_*) whatever becomes of it.  One thread works on a batch; a
- * store's callback touches its own part, then counts itself off.
+ * objects stay known (maybe_*) whatever becomes of it.  One thread at a time works on a
+ * batch; a store's callback touches its own part, then counts itself off.
  */
 #ifndef EBB_TIER_ARCHIVE_INT_H
 #define EBB_TIER_ARCHIVE_INT_H
@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 
 #include "lib/lock.h"
+#include "lib/pool.h"
 #include "tier/tier_int.h"
 
 struct batch;
@@ -90,6 +91,7 @@ struct item {
 };
 
 struct batch {
+	struct job job; /* batch_finish() in the pool */
 	struct tier *t;
 	struct node *dir; /* borrowed */
 	struct dirfd *d;  /* counted */
@@ -105,10 +107,12 @@ struct batch {
 	_Atomic int
 		store_error; /* the store as a whole does not take more: -ENOSPC, -ETIMEDOUT ... */
 
-	/* operations in flight */
 	struct lock lock; /* LOCK_RANK_LEAF */
-	struct cond idle;
-	unsigned n_flying; /* protected by lock */
+	struct cond idle; /* n_flying is 0 */
+	struct cond over; /* is_over */
+	/* protected by lock */
+	unsigned n_flying; /* operations of the store */
+	bool is_over;	   /* each file has its result */
 };
 
 void batch_takeoff(struct batch *b);

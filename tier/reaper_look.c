@@ -57,8 +57,8 @@ static void make_room_for_due(struct look *l)
 	}
 }
 
-static void collect_due(struct look *l, const char *name, const struct stat *st, int64_t since_ms,
-			int64_t archive_after_ms)
+static void collect_due(struct look *l, const char *name, const struct stat *st, bool has_row,
+			int64_t since_ms, int64_t archive_after_ms)
 {
 	int64_t wait_ms = l->r->t->conf->pack_wait;
 	struct archive_file *f;
@@ -67,6 +67,7 @@ static void collect_due(struct look *l, const char *name, const struct stat *st,
 	f = &l->due[l->n_due++];
 	strcpy(f->name, name);
 	f->id = cache_identity(st);
+	f->had_no_row = !has_row;
 	l->due_bytes += f->id.size;
 	if (since_ms > l->due_since_ms)
 		l->due_since_ms = since_ms;
@@ -98,7 +99,7 @@ static bool has_xattrs(struct look *l, const char *name)
 }
 
 /* Local, without a row that is right for it.  False: it is due, and collected. */
-static bool look_local(struct look *l, const char *name, const struct stat *st,
+static bool look_local(struct look *l, const char *name, const struct stat *st, bool has_row,
 		       const struct policy_says *says, int64_t age_ms)
 {
 	bool any_age = l->what & LOOK_ANY_ARCHIVE_AGE;
@@ -109,7 +110,7 @@ static bool look_local(struct look *l, const char *name, const struct stat *st,
 		wait_ms = l->what & LOOK_DRY ? 0 : local_settles_ms(l->r->t, st);
 	if (wait_ms <= 0 && !temporary && says->archive && (l->what & LOOK_ARCHIVE) &&
 	    !(l->what & LOOK_DRY)) {
-		collect_due(l, name, st, -wait_ms, says->archive_after_ms);
+		collect_due(l, name, st, has_row, -wait_ms, says->archive_after_ms);
 		return false;
 	}
 	if (has_xattrs(l, name)) {
@@ -186,7 +187,7 @@ static int look_regular(struct look *l, const char *name, const struct stat *st)
 	policy_ask(l->r->t->policy, l->path, name, (uint64_t)st->st_size, &says);
 	if (r == 0 && identity_equal(&row.id, &id))
 		look_archived(l, name, st, &row, &says, age_ms);
-	else if (look_local(l, name, st, &says, age_ms) && r == 0)
+	else if (look_local(l, name, st, r == 0, &says, age_ms) && r == 0)
 		look_count_stale(l, &row);
 	return 0;
 }

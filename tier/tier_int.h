@@ -46,7 +46,8 @@ struct tier {
 	struct policy *policy;
 	struct pool *pool_commit;
 	struct pool *pool_store;
-	struct window *window; /* archiving: operations and bytes in flight */
+	struct pool *pool_finish; /* ends of batches: archive.c */
+	struct window *window;	  /* archiving: operations and bytes in flight */
 	struct blobs *blobs;
 	struct ahead *ahead;
 	struct remotes *remotes;
