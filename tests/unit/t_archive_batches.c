@@ -193,6 +193,44 @@ static void stopped_in_between(void **state)
 	free(w);
 }
 
+/* ---- rows that came since it was found due ------------------------------------------- */
+
+static int archive_as_new(struct rig *rig, const char *name)
+{
+	struct archive_file file = { .had_no_row = true };
+	struct node *dir = rig_dir(rig, "d");
+	struct state_of look;
+	char path[64];
+
+	snprintf(path, sizeof(path), "d/%s", name);
+	rig_settle(rig, path);
+	look = rig_look(rig, path);
+	snprintf(file.name, sizeof(file.name), "%s", name);
+	file.id = cache_identity(&look.cache);
+	assert_int_equal(archive_files(rig->t, dir, &file, 1, NULL), 0);
+	node_put(rig->t->tree, dir);
+	return file.result;
+}
+
+static void a_row_came_since(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_capture(rig, "d/a", 1);
+	assert_int_equal(archive_as_new(rig, "a"), 0);
+	/* of the very same file: nothing is there twice */
+	assert_int_equal(archive_as_new(rig, "a"), 1);
+	assert_int_equal(rig_look(rig, "d/a").row.object, ROW_OBJECT_PATH);
+	rig_check(rig);
+	/* of an earlier version */
+	rig_unlink(rig, "d/a");
+	rig_capture(rig, "d/a", 2);
+	assert_int_equal(archive_as_new(rig, "a"), 0);
+	assert_int_equal(rig_look(rig, "d/a").row.object, ROW_OBJECT_ALT);
+	rig_check(rig);
+	rig_assert_capture(rig, "d/a", 2);
+}
+
 /* ---- the page cache -------------------------------------------------------------------- */
 
 #define BIG (300 << 10)
@@ -258,6 +296,7 @@ int main(void)
 		TEST(proofs_do_not_wait_for_puts),
 		TEST(one_fails),
 		TEST(stopped_in_between),
+		TEST(a_row_came_since),
 		TEST(the_page_cache_stays_as_it_was),
 	};
 
