@@ -77,7 +77,7 @@ static void test_defaults(void **state)
 	assert_true(c->release_after == 86400000);
 	assert_int_equal(c->high, 85);
 	assert_int_equal(c->low, 75);
-	assert_true(c->store_window_bytes == 128ULL << 20);
+	assert_true(c->store_window_bytes == 32ULL << 20);
 	assert_int_equal(c->es_gzip, 1);
 	assert_int_equal(c->xattr, 0);
 	assert_int_equal(c->archive_windows.n, 0);
