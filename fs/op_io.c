@@ -22,10 +22,9 @@ struct remote_call {
 	fuse_req_t req;
 	struct bytes from; /* counted */
 	int ring;
-	char buf[];
 };
 
-static void remote_done(void *arg, int64_t n)
+static void remote_done(void *arg, const void *bytes, int64_t n)
 {
 	struct remote_call *c = arg;
 	struct fs *fs = c->fs;
@@ -34,7 +33,7 @@ static void remote_done(void *arg, int64_t n)
 	if (n < 0)
 		reply_result(c->req, (int)n);
 	else
-		fuse_reply_buf(c->req, c->buf, (size_t)n);
+		fuse_reply_buf(c->req, bytes, (size_t)n);
 	bytes_put(&c->from);
 	free(c);
 	park_leave_store(fs, ring);
@@ -51,7 +50,7 @@ static void read_remote(struct fs *fs, fuse_req_t req, struct bytes *from, size_
 		bytes_put(from);
 		return;
 	}
-	c = malloc(sizeof(*c) + size);
+	c = malloc(sizeof(*c));
 	if (!c) {
 		fuse_reply_err(req, ENOMEM);
 		bytes_put(from);
@@ -62,7 +61,7 @@ static void read_remote(struct fs *fs, fuse_req_t req, struct bytes *from, size_
 	c->req = req;
 	c->from = *from;
 	c->ring = ring;
-	remote_read(from->remote, (uint64_t)off, c->buf, size, remote_done, c);
+	remote_read(from->remote, (uint64_t)off, size, remote_done, c);
 }
 
 /* ---- from the cache ------------------------------------------------------------ */

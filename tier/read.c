@@ -34,9 +34,8 @@
 
 struct waiter {
 	uint64_t off;
-	void *buf;
 	size_t len;
-	void (*cb)(void *arg, int64_t n);
+	remote_cb cb;
 	void *arg;
 	struct waiter *next;
 };
@@ -325,30 +324,22 @@ static void range_read(struct remote *r, uint64_t off, void *buf, size_t len, in
 
 /* ---- small files: whole, checked -------------------------------------------- */
 
-static int64_t copy_out(const struct remote *r, const struct waiter *w)
+static void give(const struct remote *r, const struct waiter *w)
 {
-	uint64_t size = r->row.attr.size;
-	size_t n;
+	uint64_t left = r->row.attr.size - w->off;
 
-	if (w->off >= size)
-		return 0;
-	n = size - w->off < w->len ? (size_t)(size - w->off) : w->len;
-	memcpy(w->buf, r->whole + w->off, n);
-	return (int64_t)n;
+	w->cb(w->arg, r->whole + w->off, (int64_t)(left < w->len ? left : w->len));
 }
 
-static void whole_loaded(void *arg, int64_t n)
+static bool is_right(const struct remote *r, int64_t n)
 {
-	struct remote *r = arg;
-	struct waiter *w, *next;
-	bool good = n == (int64_t)r->row.attr.size;
+	return n == (int64_t)r->row.attr.size && crc32c(0, r->whole, (size_t)n) == r->row.crc32c;
+}
 
-	if (good && crc32c(0, r->whole, (size_t)n) != r->row.crc32c) {
-		log_error("cannot read object '%s': its bytes are not those that were archived: "
-			  "look at it with ebbctl verify",
-			  r->keys[0]);
-		good = false;
-	}
+static void whole_end(struct remote *r, bool good)
+{
+	struct waiter *w, *next;
+
 	lock_take(&r->lock);
 	w = r->waiters;
 	r->waiters = NULL;
@@ -356,10 +347,25 @@ static void whole_loaded(void *arg, int64_t n)
 	lock_drop(&r->lock);
 	for (; w; w = next) {
 		next = w->next;
-		w->cb(w->arg, good ? copy_out(r, w) : -EIO);
+		if (good)
+			give(r, w);
+		else
+			w->cb(w->arg, NULL, -EIO);
 		free(w);
 	}
 	remote_put(r);
+}
+
+static void whole_loaded(void *arg, int64_t n)
+{
+	struct remote *r = arg;
+	bool good = is_right(r, n);
+
+	if (!good && n >= 0)
+		log_error("cannot read object '%s': its bytes are not those that were archived: "
+			  "look at it with ebbctl verify",
+			  r->keys[0]);
+	whole_end(r, good);
 }
 
 /* From memory, if it was read ahead; whatever is wrong there, the store is asked. */
@@ -367,8 +373,8 @@ static void whole_from_blob(void *arg, int64_t n)
 {
 	struct remote *r = arg;
 
-	if (n >= 0 && crc32c(0, r->whole, (size_t)n) == r->row.crc32c)
-		whole_loaded(r, n);
+	if (is_right(r, n))
+		whole_end(r, true);
 	else
 		range_read(r, 0, r->whole, r->row.attr.size, r->deadline_ms, whole_loaded, r);
 }
@@ -408,28 +414,55 @@ static void whole_read(struct remote *r, const struct waiter *ask)
 	lock_drop(&r->lock);
 
 	if (state == WHOLE_READY) {
-		ask->cb(ask->arg, copy_out(r, ask));
+		give(r, ask);
 	} else if (!w || !r->whole) {
 		free(w);
-		ask->cb(ask->arg, -ENOMEM);
+		ask->cb(ask->arg, NULL, -ENOMEM);
 	} else if (state == WHOLE_EMPTY) {
 		whole_load(r);
 	}
 }
 
-void remote_read(struct remote *r, uint64_t off, void *buf, size_t len,
-		 void (*cb)(void *arg, int64_t bytes_or_errno), void *arg)
+/* ---- large ones: by range ------------------------------------------------------ */
+
+struct large_read {
+	remote_cb cb;
+	void *arg;
+	char buf[];
+};
+
+static void large_done(void *arg, int64_t n)
 {
-	struct waiter ask = { .off = off, .buf = buf, .len = len, .cb = cb, .arg = arg };
+	struct large_read *l = arg;
+
+	l->cb(l->arg, l->buf, n);
+	free(l);
+}
+
+static void large_read(struct remote *r, const struct waiter *ask)
+{
+	uint64_t left = r->row.attr.size - ask->off;
+	size_t len = left < ask->len ? (size_t)left : ask->len;
+	struct large_read *l = malloc(sizeof(*l) + len);
+
+	if (!l) {
+		ask->cb(ask->arg, NULL, -ENOMEM);
+		return;
+	}
+	l->cb = ask->cb;
+	l->arg = ask->arg;
+	range_read(r, ask->off, l->buf, len, deadline_from_now(r), large_done, l);
+}
+
+void remote_read(struct remote *r, uint64_t off, size_t len, remote_cb cb, void *arg)
+{
+	struct waiter ask = { .off = off, .len = len, .cb = cb, .arg = arg };
 	uint64_t size = r->row.attr.size;
 
-	if (off >= size || len == 0) {
-		cb(arg, 0);
-	} else if (size <= REMOTE_WHOLE_BYTES) {
+	if (off >= size || len == 0)
+		cb(arg, NULL, 0);
+	else if (size <= REMOTE_WHOLE_BYTES)
 		whole_read(r, &ask);
-	} else {
-		if (len > size - off)
-			len = (size_t)(size - off);
-		range_read(r, off, buf, len, deadline_from_now(r), cb, arg);
-	}
+	else
+		large_read(r, &ask);
 }

@@ -28,13 +28,15 @@ uint64_t remote_size(const struct remote *r);
 void remote_get_attr(struct remote *r, struct row_attr *ret);
 void remote_set_attr(struct remote *r, const struct row_attr *attr);
 
+/* n bytes (0: the end; bytes is NULL), until it returns; or -EIO, -ENOMEM. */
+typedef void (*remote_cb)(void *arg, const void *bytes, int64_t n_or_errno);
+
 /*
- * cb once, on any thread: bytes, 0 at the end, -EIO; within store_timeout, however many
- * operations it takes.  buf is the caller's until then.  No more than half of a FUSE
- * session's requests may wait: that bound is fs's.
+ * cb once, on any thread, within store_timeout, however many operations it takes; the
+ * caller's count of r lasts until then.  No more than half of a FUSE session's requests
+ * may wait: that bound is fs's.
  */
-void remote_read(struct remote *r, uint64_t off, void *buf, size_t len,
-		 void (*cb)(void *arg, int64_t bytes_or_errno), void *arg);
+void remote_read(struct remote *r, uint64_t off, size_t len, remote_cb cb, void *arg);
 
 /* Is an object of this number (object_number()) being read?  Drop asks. */
 bool remote_in_use(struct tier *t, uint64_t number);

@@ -30,18 +30,27 @@ static int setup(void **state)
 	return 0;
 }
 
-static void was_read(void *arg, int64_t n)
+struct reading {
+	void *buf;
+	_Atomic int64_t n;
+};
+
+static void was_read(void *arg, const void *bytes, int64_t n)
 {
-	__atomic_store_n((int64_t *)arg, n, __ATOMIC_SEQ_CST);
+	struct reading *reading = arg;
+
+	if (n > 0)
+		memcpy(reading->buf, bytes, (size_t)n);
+	reading->n = n;
 }
 
 static int64_t read_some(struct remote *r, uint64_t off, void *buf, size_t len)
 {
-	int64_t n = PENDING;
+	struct reading reading = { .buf = buf, .n = PENDING };
 
-	remote_read(r, off, buf, len, was_read, &n);
-	rig_until(__atomic_load_n(&n, __ATOMIC_SEQ_CST) != PENDING);
-	return n;
+	remote_read(r, off, len, was_read, &reading);
+	rig_until(reading.n != PENDING);
+	return reading.n;
 }
 
 /* What the file d/n of a pack holds. */
