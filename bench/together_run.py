@@ -89,8 +89,8 @@ class Tar(threading.Thread):
         while not self.ended.is_set():
             low, high = self.range
             kept = list(range(KEPT)) + list(range(low, high))
-            path = self.stream.hour(number % self.stream.cameras,
-                                    kept[number // self.stream.cameras % len(kept)])
+            hour = kept[number // self.stream.cameras % len(kept)]
+            path = self.stream.hour(number % self.stream.cameras, hour)
             number += 1
             with subprocess.Popen(["tar", "cf", "-", path], stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE, cwd="/") as popen:
@@ -101,7 +101,8 @@ class Tar(threading.Thread):
                 popen.returncode = os.waitstatus_to_exitcode(status)
             self.cpu_s += usage.ru_utime + usage.ru_stime
             self.hours += 1
-            if popen.returncode and os.path.lexists(path):
+            removed = KEPT <= hour < self.run_.removed_to   # while it was read
+            if popen.returncode and not removed:
                 self.run_.complaints.append(f"tar {path}: {popen.returncode}: {said[-300:]!r}")
 
 
