@@ -84,6 +84,7 @@ static int add_handle(struct open_call *o, struct node *node, struct fuse_file_i
 		      : is_exec(o) ? HANDLE_EXEC
 				   : HANDLE_READ,
 		.noflush = !(fs->durable_close && o->write),
+		.keep_cache = opened.keep_pages,
 		.backing_id = opened.mode == OPEN_PASSTHROUGH ? opened.backing_id : 0,
 	};
 	return 0;

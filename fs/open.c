@@ -24,6 +24,7 @@
 #include "lib/log.h"
 
 #define SHARDS 64
+#define PAGES_MIXED UINT64_MAX /* no attempt's number */
 
 struct open_file {
 	unsigned handles;
@@ -176,6 +177,22 @@ static int open_next(struct open_file *f, struct opening *in)
 	return 0;
 }
 
+/*
+ * Are the kernel's pages, if it has any, bytes of what is open now?  Of several objects, or of
+ * a local file, they may be from here on: then they never are again, until it forgets the file.
+ */
+static bool keep_pages(struct node *node, const struct open_file *f)
+{
+	uint64_t pages = node_pages(node), opened = PAGES_MIXED;
+
+	if (f->mode == OPEN_PASSTHROUGH)
+		return false;
+	if (f->mode == OPEN_REMOTE && !f->ro && !f->rw)
+		opened = remote_attempt(f->remote);
+	node_set_pages(node, pages == 0 || pages == opened ? opened : PAGES_MIXED);
+	return pages == opened && pages != PAGES_MIXED;
+}
+
 static int add_locked(struct opens *o, struct node *node, struct opening *in, struct opened *ret)
 {
 	struct open_file *f = node_fs(node);
@@ -202,6 +219,7 @@ static int add_locked(struct opens *o, struct node *node, struct opening *in, st
 	f->execs += in->exec;
 	ret->mode = f->mode;
 	ret->backing_id = f->backing_id;
+	ret->keep_pages = keep_pages(node, f);
 	return 0;
 }
 
@@ -429,8 +447,10 @@ void opens_now_local(struct opens *o, struct node *node, int fd)
 
 	lock_take(lock);
 	f = node_fs(node);
-	if (f && f->mode == OPEN_REMOTE && !f->ro && !f->rw)
+	if (f && f->mode == OPEN_REMOTE && !f->ro && !f->rw) {
 		f->lost = cfd_new(&fd, &f->ro) < 0;
+		node_set_pages(node, PAGES_MIXED);
+	}
 	lock_drop(lock);
 	cleanup_close(&fd);
 }

@@ -16,6 +16,10 @@
  *	REMOTE		once the bytes are local (a writer	ro or rw
  *			restored it, a truncation by path)
  *
+ * Pages of its own the kernel fills from LOCAL and REMOTE files, and a write by passthrough leaves
+ * them as they are.  They are kept at an open if all reads since it knows the file were of the
+ * object that is opened; otherwise it asks anew.
+ *
  * ro is dropped at the last close, rw at the last writer's: a lease on a file that is
  * only read must be possible, and an O_RDWR descriptor makes every lease fail.
  */
@@ -48,7 +52,8 @@ struct opening {
 };
 struct opened {
 	enum open_mode mode;
-	int backing_id; /* with OPEN_PASSTHROUGH */
+	int backing_id;	 /* with OPEN_PASSTHROUGH */
+	bool keep_pages; /* what the kernel has of it in its page cache is right */
 };
 /* 0; -ENOMEM, -errno of open(2): nothing is counted, fd and remote are closed all the same. */
 int opens_add(struct opens *o, struct node *node, struct opening *in, struct opened *ret);

@@ -449,3 +449,13 @@ void node_set_fs(struct node *node, void *state)
 {
 	atomic_store_explicit(&node->fs, state, memory_order_release);
 }
+
+uint64_t node_pages(const struct node *node)
+{
+	return atomic_load(&node->pages);
+}
+
+void node_set_pages(struct node *node, uint64_t pages)
+{
+	atomic_store(&node->pages, pages);
+}

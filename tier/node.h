@@ -184,6 +184,9 @@ struct own_times node_own_times(struct tree *tree, struct node *dir);
 /* fs keeps the open state of a file here; NULL when nothing is open.  fs's own locking. */
 void *node_fs(const struct node *node);
 void node_set_fs(struct node *node, void *state);
+/* fs remembers here whose bytes the kernel may have in its page cache; 0 at first.  fs's own locking. */
+uint64_t node_pages(const struct node *node);
+void node_set_pages(struct node *node, uint64_t pages);
 
 /* Called, without any lock, with each directory's node just before its memory goes.  One. */
 void tree_on_free(struct tree *tree, void (*hook)(struct node *dir, void *arg), void *arg);

@@ -10,7 +10,7 @@
  *	      |                          | linked, by_cache_ino: hard links only
  *	      parent (counted) --> struct node of the directory
  *
- * A file of a capture costs 64 bytes for the node, 80 for a name of 30 bytes and
+ * A file of a capture costs 72 bytes for the node, 80 for a name of 30 bytes and
  * 16 in the tables.
  *
  * Always true under the tree's lock: a node in a table has refs > 0 (the last
@@ -48,6 +48,7 @@ struct node {
 	_Atomic uint64_t refs;
 	_Atomic uint64_t ino; /* set once, under the tree's lock */
 	void *_Atomic fs;
+	_Atomic uint64_t pages;
 	/* protected by the tree's lock */
 	struct tlink by_ino;
 	struct name *names; /* owned */

@@ -168,6 +168,11 @@ uint64_t remote_size(const struct remote *r)
 	return r->row.attr.size;
 }
 
+uint64_t remote_attempt(const struct remote *r)
+{
+	return r->row.attempt;
+}
+
 void remote_get_attr(struct remote *r, struct row_attr *ret)
 {
 	lock_take(&r->lock);

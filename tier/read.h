@@ -23,6 +23,7 @@ int remote_open(struct tier *t, const struct file_row *row,
 struct remote *remote_ref(struct remote *r);
 void remote_put(struct remote *r);
 uint64_t remote_size(const struct remote *r);
+uint64_t remote_attempt(const struct remote *r); /* the row's: two of the same are the same bytes */
 
 /* Attributes of an open file whose name is gone (fchmod, fstat). */
 void remote_get_attr(struct remote *r, struct row_attr *ret);

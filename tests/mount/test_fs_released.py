@@ -255,6 +255,23 @@ def test_archived_while_open_stays(m, released):
     assert get(path) == data
 
 
+def test_versions(m, released):
+    """What the kernel has read of one is not shown of the next, though its attributes are the same."""
+    path, data = released
+    name = os.path.relpath(path, m.path)
+    stamp = (1_500_000_000_000_000_000, 1_500_000_000_000_000_000)
+    for i in range(2):
+        os.utime(path, ns=stamp)
+        assert get(path) == get(path) == data
+        m.restore(path)
+        data = content(len(data), b"%d" % i)
+        with open(os.path.join(m.cache, name), "r+b") as file:      # unseen
+            file.write(data)
+        os.utime(os.path.join(m.cache, name), ns=stamp)
+        release(m, name)
+        assert get(path) == get(path) == data
+
+
 def test_readers_and_a_writer_at_once(m, released):
     path, data = released
     bad = []
