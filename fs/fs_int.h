@@ -42,6 +42,7 @@ struct fs {
 	/* Any thread. */
 	_Atomic int64_t timeout_ms; /* how long the kernel may keep names and attributes */
 	_Atomic unsigned parked;
+	_Atomic bool ending; /* nothing more is parked */
 	_Atomic uint64_t parked_total;
 	_Atomic uint64_t requests[FS_REQUESTS];
 	_Atomic uint64_t forgotten;

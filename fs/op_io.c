@@ -46,7 +46,7 @@ static void read_remote(struct fs *fs, fuse_req_t req, struct bytes *from, size_
 	struct remote_call *c;
 
 	if (ring < 0) {
-		fuse_reply_err(req, EIO);
+		reply_result(req, ring);
 		bytes_put(from);
 		return;
 	}

@@ -16,15 +16,29 @@
 
 #include "fs/waiters.h"
 
+/* Counted first: who drains either sees it counted, or it sees the end. */
+static int count(struct fs *fs)
+{
+	atomic_fetch_add(&fs->parked, 1);
+	if (!atomic_load(&fs->ending)) {
+		atomic_fetch_add(&fs->parked_total, 1);
+		return 0;
+	}
+	atomic_fetch_sub(&fs->parked, 1);
+	return -ENOTCONN;
+}
+
 int park_enter_store(struct fs *fs)
 {
-	int ring = waiters_enter(fs->waiters);
+	int ring, r = count(fs);
 
-	if (ring >= 0) {
-		atomic_fetch_add(&fs->parked, 1);
-		atomic_fetch_add(&fs->parked_total, 1);
-	}
-	return ring;
+	if (r < 0)
+		return r;
+	ring = waiters_enter(fs->waiters);
+	if (ring >= 0)
+		return ring;
+	atomic_fetch_sub(&fs->parked, 1);
+	return -EIO;
 }
 
 void park_leave_store(struct fs *fs, int ring)
@@ -33,14 +47,13 @@ void park_leave_store(struct fs *fs, int ring)
 	atomic_fetch_sub(&fs->parked, 1);
 }
 
-static bool enter(struct call *c, enum park_where where)
+static int enter(struct call *c, enum park_where where)
 {
 	c->parked_at = where;
-	if (where == PARK_STORE)
-		return (c->ring = park_enter_store(c->fs)) >= 0;
-	atomic_fetch_add(&c->fs->parked, 1);
-	atomic_fetch_add(&c->fs->parked_total, 1);
-	return true;
+	if (where != PARK_STORE)
+		return count(c->fs);
+	c->ring = park_enter_store(c->fs);
+	return c->ring < 0 ? c->ring : 0;
 }
 
 static void leave(struct fs *fs, enum park_where where, int ring)
@@ -111,9 +124,10 @@ static void park(struct call *c, size_t size)
 {
 	enum park_where where = c->where ? c->where(c) : PARK_COMMIT;
 	struct call *copy;
+	int r = enter(c, where);
 
-	if (!enter(c, where)) {
-		finish(c, -EIO);
+	if (r < 0) {
+		finish(c, r);
 		return;
 	}
 	copy = copy_call(c, size);
@@ -136,10 +150,11 @@ void fs_call(struct call *c, size_t size)
 		finish(c, r);
 }
 
-void park_drain(struct fs *fs)
+void park_end(struct fs *fs)
 {
 	const struct timespec tick = { .tv_nsec = 2000000 };
 
+	atomic_store(&fs->ending, true);
 	/* Only at the end of a mount: not worth a condition on every reply. */
 	while (atomic_load(&fs->parked) > 0)
 		nanosleep(&tick, NULL);

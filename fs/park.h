@@ -45,11 +45,14 @@ struct call {
  */
 void fs_call(struct call *c, size_t size);
 
-/* Count a request that waits for the store: for which ring; -1: too many do, answer -EIO. */
+/* Count a request that waits for the store: for which ring; -EIO: too many do; -ENOTCONN: park_end. */
 int park_enter_store(struct fs *fs);
 void park_leave_store(struct fs *fs, int ring);
 
-/* Waits until nothing is parked. */
-void park_drain(struct fs *fs);
+/*
+ * Waits until nothing is parked, and parks nothing more: what would have to wait gets
+ * -ENOTCONN, as it will a moment later from the kernel.
+ */
+void park_end(struct fs *fs);
 
 #endif

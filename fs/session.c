@@ -3,7 +3,7 @@
  * One FUSE session: mount, threads, signals, end.
  *
  *	fs_mount --INIT--> ready --unmounted, signal, broken--> ended
- *	  fs_quiesce: parked requests are replied to
+ *	  signal, or else fs_quiesce: parked requests are replied to
  *	  fs_unmount: keeper, kernel, open state, in this order
  *
  * The loop runs in a thread of its own (and libfuse's workers), so that whoever
@@ -114,6 +114,7 @@ static void *wait_signals(void *arg)
 	lock_drop(&fs->lock);
 	if (!stopping) {
 		log_info("signal %d: ending", number);
+		park_end(fs); /* while it can still answer */
 		fuse_session_exit(fs->session);
 	}
 	return NULL;
@@ -283,7 +284,7 @@ void fs_quiesce(struct fs *fs)
 	keeper_stop(fs->keeper);
 	fs->keeper = NULL;
 	join_threads(fs);
-	park_drain(fs);
+	park_end(fs);
 }
 
 void fs_unmount(struct fs *fs)

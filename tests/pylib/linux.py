@@ -20,6 +20,13 @@ def renameat2(old, new, flags):
         raise OSError(err, os.strerror(err), old, None, new)
 
 
+def umount_force(path):
+    """`umount -f`: what waits for the daemon gets an error; it is not asked."""
+    MNT_FORCE, MNT_DETACH = 1, 2
+    for flags in (MNT_FORCE, MNT_DETACH):       # the first says EBUSY when it has let all go
+        _libc.umount2(os.fsencode(path), flags)
+
+
 # --- the kernel's caches, which all tests of the machine share ------------------------
 
 def _caches_lock(how):
