@@ -40,9 +40,10 @@ class Client:
     # --- parked: others than the ring's thread reply ---
 
     def read(self):
-        """The store replies."""
+        """The store replies: the kernel's pages are dropped before."""
         n = self.rng.randrange(KEEP)
         with open(self.path(self.names[n]), "rb", buffering=0) as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             found = b"".join(iter(lambda: file.read(1 << 17), b""))
         assert found == self.bytes[n], f"{self.names[n]}: wrong bytes"
 
