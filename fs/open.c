@@ -69,6 +69,12 @@ int opens_new(const struct backing_ops *ops, void *arg, struct opens **ret)
 	return 0;
 }
 
+/* Its bytes are in the store alone. */
+static bool is_remote(const struct open_file *f)
+{
+	return f->mode == OPEN_REMOTE && !f->ro && !f->rw;
+}
+
 static void file_free(struct open_file *f)
 {
 	cfd_put(f->ro);
@@ -187,7 +193,7 @@ static bool keep_pages(struct node *node, const struct open_file *f)
 
 	if (f->mode == OPEN_PASSTHROUGH)
 		return false;
-	if (f->mode == OPEN_REMOTE && !f->ro && !f->rw)
+	if (is_remote(f))
 		opened = remote_attempt(f->remote);
 	node_set_pages(node, pages == 0 || pages == opened ? opened : PAGES_MIXED);
 	return pages == opened && pages != PAGES_MIXED;
@@ -435,7 +441,7 @@ bool opens_is_remote(struct opens *o, struct node *node)
 
 	lock_take(lock);
 	f = node_fs(node);
-	yes = f && f->mode == OPEN_REMOTE && !f->ro && !f->rw;
+	yes = f && is_remote(f);
 	lock_drop(lock);
 	return yes;
 }
@@ -447,7 +453,7 @@ void opens_now_local(struct opens *o, struct node *node, int fd)
 
 	lock_take(lock);
 	f = node_fs(node);
-	if (f && f->mode == OPEN_REMOTE && !f->ro && !f->rw) {
+	if (f && is_remote(f)) {
 		f->lost = cfd_new(&fd, &f->ro) < 0;
 		node_set_pages(node, PAGES_MIXED);
 	}
