@@ -165,18 +165,27 @@ dirid_t node_learn_dirid(struct node *node, dirid_t id); /* returns the one that
 
 /*
  * Times of a directory that only our own action moved (a released name, a restored
- * file): while the cache still has c_*, users see the shown ones.  own_mark counts
- * what users change in it, so that an own action that overlaps one claims nothing.
+ * file): while the cache still has what that left, or was left on the way, users see the shown ones.
+ * What users change in it is counted, so that an own action that overlaps one claims nothing.
  */
 struct own_times {
 	bool set;   /* else the cache's are shown */
 	bool known; /* as node_own_times answers: the directory's row has nothing to add */
 	int64_t mtime_ns, ctime_ns;	/* shown */
-	int64_t c_mtime_ns, c_ctime_ns; /* the cache's, after our action */
+	int64_t c_since_ns;		/* the cache's ctime before our action */
+	int64_t c_mtime_ns, c_ctime_ns; /* the cache's after it; OWN_UNDER_WAY: it is not over */
+	uint64_t user_changes;		/* node_user_changes() that it holds for */
 };
+#define OWN_UNDER_WAY INT64_MAX
 void node_user_changed(struct node *dir);
 uint64_t node_user_changes(const struct node *dir);
+/* It holds for what users changed until now, and while own actions are under way for what those leave. */
 void node_set_own_times(struct tree *tree, struct node *dir, const struct own_times *times);
+/* Each begin has an end.  Of those that overlap, the first one's shown times count, unless a user changed something. */
+void node_own_begin(struct tree *tree, struct node *dir, const struct own_times *times);
+/* now: the cache's, NULL: not known.  True, and what is shown for now on: its row wants to know. */
+bool node_own_end(struct tree *tree, struct node *dir, bool changed, const struct stat *now,
+		  struct own_times *ret);
 /* What its row says, for a node that does not know yet: what is set here comes before it gets there. */
 void node_learn_own_times(struct tree *tree, struct node *dir, const struct own_times *times);
 struct own_times node_own_times(struct tree *tree, struct node *dir);

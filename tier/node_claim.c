@@ -14,6 +14,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "lib/clock.h"
 #include "tier/node_int.h"
 
 struct shard *node_shard(struct tree *tree, const struct node *node)
@@ -267,24 +268,37 @@ uint64_t node_user_changes(const struct node *dir)
 	return atomic_load(&dir->dir[0].user_changes);
 }
 
-/* Without memory nothing is claimed: users see the cache's times. */
+/* Without memory nothing is claimed: users see the cache's times.  The shard is locked; old to be freed. */
+static struct own_times *replace_own(struct node *dir, const struct own_times *times,
+				     struct own_times *own)
+{
+	struct node_dir *d = &dir->dir[0];
+	struct own_times *old = d->own;
+
+	if (own) {
+		*own = *times;
+		if (d->own_busy > 0)
+			own->c_ctime_ns = OWN_UNDER_WAY;
+	}
+	d->own = own;
+	d->own_known = true;
+	return old;
+}
+
 static void put_own_times(struct tree *tree, struct node *dir, const struct own_times *times,
 			  bool learn)
 {
 	struct shard *s = node_shard(tree, dir);
-	struct own_times *own = times->set ? malloc(sizeof(*own)) : NULL, *old = own;
+	struct own_times now = *times;
+	struct own_times *own = times->set ? malloc(sizeof(*own)) : NULL;
 
 	assert(dir->is_dir);
-	if (own)
-		*own = *times;
+	now.user_changes = node_user_changes(dir);
 	lock_take(&s->lock);
-	if (!learn || !dir->dir[0].own_known) {
-		old = dir->dir[0].own;
-		dir->dir[0].own = own;
-		dir->dir[0].own_known = true;
-	}
+	if (!learn || !dir->dir[0].own_known)
+		own = replace_own(dir, &now, own);
 	lock_drop(&s->lock);
-	free(old);
+	free(own);
 }
 
 void node_set_own_times(struct tree *tree, struct node *dir, const struct own_times *times)
@@ -295,6 +309,64 @@ void node_set_own_times(struct tree *tree, struct node *dir, const struct own_ti
 void node_learn_own_times(struct tree *tree, struct node *dir, const struct own_times *times)
 {
 	put_own_times(tree, dir, times, true);
+}
+
+static bool is_under_way(const struct own_times *own)
+{
+	return own && own->c_ctime_ns == OWN_UNDER_WAY;
+}
+
+void node_own_begin(struct tree *tree, struct node *dir, const struct own_times *times)
+{
+	struct shard *s = node_shard(tree, dir);
+	struct own_times *own = malloc(sizeof(*own));
+	struct node_dir *d = &dir->dir[0];
+
+	assert(dir->is_dir && times->set);
+	lock_take(&s->lock);
+	d->own_busy++;
+	if (!is_under_way(d->own) || d->own->user_changes != times->user_changes)
+		own = replace_own(dir, times, own);
+	lock_drop(&s->lock);
+	free(own);
+}
+
+/* Nothing is under way.  False: nothing to be shown but the cache's. */
+static bool settle_own(struct own_times *own, bool changed, const struct stat *now)
+{
+	if (!now)
+		return false;
+	own->c_mtime_ns = ts_to_ns(now->st_mtim);
+	own->c_ctime_ns = ts_to_ns(now->st_ctim);
+	return changed || own->mtime_ns != own->c_mtime_ns || own->ctime_ns != own->c_ctime_ns;
+}
+
+bool node_own_end(struct tree *tree, struct node *dir, bool changed, const struct stat *now,
+		  struct own_times *ret)
+{
+	struct shard *s = node_shard(tree, dir);
+	struct node_dir *d = &dir->dir[0];
+	struct own_times *old = NULL;
+	bool keep = false;
+
+	lock_take(&s->lock);
+	assert(d->own_busy > 0);
+	d->own_changed |= changed;
+	if (--d->own_busy == 0) {
+		keep = d->own && d->own->user_changes == node_user_changes(dir) &&
+		       settle_own(d->own, d->own_changed, now);
+		if (keep) {
+			*ret = *d->own;
+		} else {
+			old = d->own;
+			d->own = NULL;
+		}
+		keep = keep && d->own_changed;
+		d->own_changed = false;
+	}
+	lock_drop(&s->lock);
+	free(old);
+	return keep;
 }
 
 struct own_times node_own_times(struct tree *tree, struct node *dir)
@@ -309,6 +381,8 @@ struct own_times node_own_times(struct tree *tree, struct node *dir)
 		times = *dir->dir[0].own;
 	times.known = dir->dir[0].own_known;
 	lock_drop(&s->lock);
+	if (times.user_changes != node_user_changes(dir))
+		times.set = false;
 	return times;
 }
 

@@ -42,6 +42,8 @@ struct node_dir {
 	_Atomic uint64_t user_changes;
 	struct own_times *own; /* owned; by the shard's lock; NULL: none set */
 	bool own_known;	       /* by the shard's lock */
+	bool own_changed;      /* by the shard's lock: one of those under way did something */
+	uint32_t own_busy;     /* by the shard's lock: own actions under way */
 };
 
 struct node {

@@ -329,7 +329,10 @@ static int set_file(struct tier *t, struct node *node, const struct ns_setattr *
 
 /* ---- directories ---------------------------------------------------------- */
 
-/* Times that only we had moved stay hidden over a chmod, which moves the ctime. */
+/*
+ * Times that only we had moved stay hidden over a chmod, which moves the ctime; those we are about to
+ * move, too.
+ */
 static void keep_own_times(struct tier *t, struct node *dir, const struct ns_setattr *set,
 			   const struct state_of *before, struct attr_job *a)
 {
@@ -339,15 +342,18 @@ static void keep_own_times(struct tier *t, struct node *dir, const struct ns_set
 	if (cache_stat_node(t->cache, dir, &st) < 0)
 		return;
 	rows_attr_from_stat(&st, &a->attr);
-	if (!hidden || (set->set & NS_SET_MTIME))
+	hidden = hidden && !(set->set & NS_SET_MTIME);
+	if (!hidden && node_own_times(t->tree, dir).c_ctime_ns != OWN_UNDER_WAY)
 		return;
-	a->attr.mtime_ns = ts_to_ns(before->shown.st_mtim);
+	if (hidden)
+		a->attr.mtime_ns = ts_to_ns(before->shown.st_mtim);
 	a->own = (struct own_times){
 		.set = true,
 		.mtime_ns = a->attr.mtime_ns,
 		.ctime_ns = a->attr.ctime_ns,
 		.c_mtime_ns = ts_to_ns(st.st_mtim),
 		.c_ctime_ns = ts_to_ns(st.st_ctim),
+		.c_since_ns = ts_to_ns(st.st_ctim),
 	};
 	node_set_own_times(t->tree, dir, &a->own);
 }

@@ -114,12 +114,56 @@ static int make_as(int dfd, struct making *m, make_fn make, const struct ns_cred
 
 /* ---- the directory -------------------------------------------------------- */
 
+static int make_from_row(int dfd, const char *name, const struct row_attr *attr)
+{
+	struct timespec times[2] = { ns_to_ts(attr->atime_ns), ns_to_ts(attr->mtime_ns) };
+	struct ns_cred owner = { .uid = attr->uid, .gid = attr->gid };
+	struct making m = { .name = name, .mode = attr->mode };
+	int r;
+
+	/* Its owner's from the start: a kill must not leave one that nobody may enter. */
+	r = make_as(dfd, &m, make_dir, &owner);
+	if (r == -EDQUOT)
+		r = make_and_give(dfd, &m, make_dir, &owner);
+	if (r == 0)
+		r = failpoint(MKDIR_CACHE);
+	if (r == 0 && (fchownat(dfd, name, attr->uid, attr->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+		       fchmodat(dfd, name, attr->mode & 07777, 0) < 0 ||
+		       utimensat(dfd, name, times, AT_SYMLINK_NOFOLLOW) < 0))
+		r = -errno;
+	if (r < 0)
+		log_error("cannot make directory '%s' again in the cache: %s", name, strerror(-r));
+	return r;
+}
+
+/* Nobody sees a time move, neither of the directory nor of its parent. */
+static int make_unseen(struct tier *t, struct node *parent, struct node *dir, const char *name,
+		       const struct row_attr *attr)
+{
+	struct dirfd *d;
+	int r;
+
+	r = cache_dir(t->cache, parent, &d);
+	if (r < 0)
+		return r;
+	r = own_action_begin(t, parent);
+	if (r == 0) {
+		r = own_action_begin(t, dir);
+		if (r == 0) {
+			cache_dir_forget(t->cache, dir);
+			r = make_from_row(dirfd_fd(d), name, attr);
+			own_action_end(t, dir, r == 0);
+		}
+		own_action_end(t, parent, r == 0);
+	}
+	cache_dir_put(t->cache, d);
+	return r;
+}
+
 /* The directory's own row says how it was; its parent is in the cache. */
 static int make_again(struct tier *t, struct node *parent, struct node *dir, const char *name)
 {
-	struct state_of before;
 	struct dir_row row;
-	struct dirfd *d;
 	struct stat st;
 	int r;
 
@@ -128,44 +172,7 @@ static int make_again(struct tier *t, struct node *parent, struct node *dir, con
 	if (node_dirid(dir) <= 0)
 		return -ENOENT;
 	r = cat_dir_get(t->cat, node_dirid(dir), &row);
-	if (r == 0)
-		r = state_look_node(t, parent, &before);
-	if (r == 0)
-		r = cache_dir(t->cache, parent, &d);
-	if (r < 0)
-		return r;
-
-	uint64_t mark = node_user_changes(parent);
-	struct timespec times[2] = { ns_to_ts(row.attr.atime_ns), ns_to_ts(row.attr.mtime_ns) };
-	struct ns_cred owner = { .uid = row.attr.uid, .gid = row.attr.gid };
-	struct making m = { .name = name, .mode = row.attr.mode };
-
-	cache_dir_forget(t->cache, dir);
-	/* Its owner's from the start: a kill must not leave one that nobody may enter. */
-	r = make_as(dirfd_fd(d), &m, make_dir, &owner);
-	if (r == -EDQUOT)
-		r = make_and_give(dirfd_fd(d), &m, make_dir, &owner);
-	if (r == 0)
-		r = failpoint(MKDIR_CACHE);
-	if (r == 0 &&
-	    (fchownat(dirfd_fd(d), name, row.attr.uid, row.attr.gid, AT_SYMLINK_NOFOLLOW) < 0 ||
-	     fchmodat(dirfd_fd(d), name, row.attr.mode & 07777, 0) < 0 ||
-	     utimensat(dirfd_fd(d), name, times, AT_SYMLINK_NOFOLLOW) < 0))
-		r = -errno;
-	cache_dir_put(t->cache, d);
-	if (r < 0) {
-		log_error("cannot make directory '%s' again in the cache: %s", name, strerror(-r));
-		return r;
-	}
-	own_action_done(t, parent, &before.shown, mark);
-	if (cache_stat(t->cache, parent, name, &st) == 0)
-		node_set_own_times(t->tree, dir,
-				   &(struct own_times){ .set = true,
-							.mtime_ns = row.attr.mtime_ns,
-							.ctime_ns = row.attr.ctime_ns,
-							.c_mtime_ns = ts_to_ns(st.st_mtim),
-							.c_ctime_ns = ts_to_ns(st.st_ctim) });
-	return 0;
+	return r < 0 ? r : make_unseen(t, parent, dir, name, &row.attr);
 }
 
 int ns_materialize_dir(struct tier *t, struct node *dir, bool wait)

@@ -32,11 +32,13 @@ void ns_identity_moved(struct tier *t, dirid_t dir, const char *name, const stru
 		       const struct identity *before, const struct stat *after);
 
 /*
- * Our own action (a released or restored name, a directory made again) moved dir's
- * times: users go on seeing those of before, unless they changed it meanwhile
- * (mark: node_user_changes before).  In memory and, where it has one, in its row.
+ * Around an action of our own that moves dir's times (a released or restored name, a
+ * directory made again): users go on seeing those of before, from its begin on, unless they change it
+ * meanwhile.  In memory and, where changed says that it did something, in dir's row if it has one.
+ * Each begin that returned 0 has an end; actions may overlap.  -errno as state_look_node.
  */
-void own_action_done(struct tier *t, struct node *dir, const struct stat *before, uint64_t mark);
+int own_action_begin(struct tier *t, struct node *dir);
+void own_action_end(struct tier *t, struct node *dir, bool changed);
 
 /*
  * A user's action changed names of dir.  Where the cache had no part in it (a released name was

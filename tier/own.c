@@ -54,22 +54,32 @@ static void own_free(struct cat_job *job, int result)
 	free(o);
 }
 
-void own_action_done(struct tier *t, struct node *dir, const struct stat *before, uint64_t mark)
+int own_action_begin(struct tier *t, struct node *dir)
 {
-	struct own_times times = {
-		.set = true,
-		.mtime_ns = ts_to_ns(before->st_mtim),
-		.ctime_ns = ts_to_ns(before->st_ctim),
-	};
+	struct own_times times = { .set = true, .user_changes = node_user_changes(dir) };
+	struct state_of look;
+	int r;
+
+	r = state_look_node(t, dir, &look);
+	if (r < 0)
+		return r;
+	times.mtime_ns = ts_to_ns(look.shown.st_mtim);
+	times.ctime_ns = ts_to_ns(look.shown.st_ctim);
+	times.c_since_ns = look.has_cache ? ts_to_ns(look.cache.st_ctim) : 0;
+	node_own_begin(t->tree, dir, &times);
+	return 0;
+}
+
+void own_action_end(struct tier *t, struct node *dir, bool changed)
+{
+	struct own_times times;
 	struct own_job *o;
 	struct stat st;
+	int r;
 
-	if (cache_stat_node(t->cache, dir, &st) < 0 || node_user_changes(dir) != mark)
-		return;
-	times.c_mtime_ns = ts_to_ns(st.st_mtim);
-	times.c_ctime_ns = ts_to_ns(st.st_ctim);
-	node_set_own_times(t->tree, dir, &times);
-	if (node_dirid(dir) <= 0)
+	r = cache_stat_node(t->cache, dir, &st);
+	if (!node_own_end(t->tree, dir, changed, r < 0 ? NULL : &st, &times) ||
+	    node_dirid(dir) <= 0)
 		return;
 	o = calloc(1, sizeof(*o));
 	if (!o)

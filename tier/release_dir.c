@@ -109,25 +109,27 @@ static int put_attributes(struct tier *t, const struct state_of *look)
 
 static int remove_dir(struct tier *t, struct node *dir, struct node *parent, const char *name)
 {
-	uint64_t mark = node_user_changes(parent);
-	struct state_of before;
 	struct dirfd *d;
 	int r;
 
-	r = state_look_node(t, parent, &before);
-	if (r == 0)
-		r = cache_dir(t->cache, parent, &d);
+	r = cache_dir(t->cache, parent, &d);
 	if (r < 0)
 		return r;
+	r = own_action_begin(t, parent);
+	if (r < 0) {
+		cache_dir_put(t->cache, d);
+		return r;
+	}
 	listing_note_release(t, parent, name);
 	if (unlinkat(dirfd_fd(d), name, AT_REMOVEDIR) < 0)
 		r = errno == ENOTEMPTY || errno == EEXIST || errno == EBUSY ? 1 : -errno;
 	cache_dir_put(t->cache, d);
-	if (r != 0)
-		return r;
-	r = failpoint(RELEASE_DIR);
-	cache_dir_forget(t->cache, dir);
-	own_action_done(t, parent, &before.shown, mark);
+	bool removed = r == 0;
+	if (removed) {
+		r = failpoint(RELEASE_DIR);
+		cache_dir_forget(t->cache, dir);
+	}
+	own_action_end(t, parent, removed);
 	return r;
 }
 

@@ -251,15 +251,15 @@ static int give_identity(struct restoring *res)
 
 static int restore_in(struct restoring *res, bool empty, bool keep_row)
 {
-	uint64_t mark = node_user_changes(res->parent);
-	struct state_of before;
 	int r;
 
 	r = build(res, empty);
 	if (r == 0)
-		r = state_look_node(res->t, res->parent, &before);
-	if (r == 0)
-		r = publish(res);
+		r = own_action_begin(res->t, res->parent);
+	if (r < 0)
+		return r;
+	r = publish(res);
+	own_action_end(res->t, res->parent, r >= 0);
 	if (r == -EEXIST) {
 		/* somebody inside the covered tree was faster: theirs is the file now */
 		say(res, "a local file has taken its name");
@@ -267,7 +267,6 @@ static int restore_in(struct restoring *res, bool empty, bool keep_row)
 	}
 	if (r < 0)
 		return r;
-	own_action_done(res->t, res->parent, &before.shown, mark);
 	if (keep_row)
 		r = give_identity(res);
 	reaper_count_restored(res->t);

@@ -71,11 +71,16 @@ int state_dirid(struct tier *t, struct node *dir, dirid_t *ret)
 	return 0;
 }
 
-/* Times of a cache directory that only our own action moved are shown as they were. */
+/*
+ * Times of a cache directory that only our own action moved are shown as they were, also
+ * where the look at the cache was taken while it moved them.
+ */
 static void show_own_times(const struct own_times *own, struct stat *st)
 {
-	if (!own->set || own->c_mtime_ns != ts_to_ns(st->st_mtim) ||
-	    own->c_ctime_ns != ts_to_ns(st->st_ctim))
+	int64_t c = ts_to_ns(st->st_ctim);
+
+	if (!own->set || c < own->c_since_ns || c > own->c_ctime_ns ||
+	    (c == own->c_ctime_ns && ts_to_ns(st->st_mtim) != own->c_mtime_ns))
 		return;
 	st->st_mtim = ns_to_ts(own->mtime_ns);
 	st->st_ctim = ns_to_ts(own->ctime_ns);
@@ -89,7 +94,7 @@ static struct own_times row_times(const struct state_of *s)
 		own.mtime_ns = s->dir_row.attr.mtime_ns;
 		own.ctime_ns = s->dir_row.attr.ctime_ns;
 		own.c_mtime_ns = s->dir_row.c_mtime_ns;
-		own.c_ctime_ns = s->dir_row.c_ctime_ns;
+		own.c_ctime_ns = own.c_since_ns = s->dir_row.c_ctime_ns;
 	}
 	/* a row that was just made, or nothing hidden since */
 	if (own.mtime_ns == own.c_mtime_ns && own.ctime_ns == own.c_ctime_ns)

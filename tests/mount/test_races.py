@@ -207,6 +207,56 @@ def test_moving_bytes_shows_nothing(mount):
     assert all(one == seen[0] for one in seen), seen
 
 
+def create(directory, name):
+    with open(f"{directory}/{name}", "xb"):
+        pass
+
+
+@pytest.mark.parametrize("act", ["nothing", "create", "utimens", "chmod"])
+@pytest.mark.parametrize("point, busy", [("release.unlink", "d/e"), ("release.dir", "d"),
+                                         ("mkdir.cache", "d"), ("restore.link", "d/e")])
+def test_times_while_bytes_move(mount, point, busy, act):
+    """Not even in between do they move: tar would say of a directory that it changed while it
+    was read.  What a user changes there meanwhile does move them."""
+    m = mount(options={"archive_after": "1d", "release_after": "0s", "attr_timeout": "0s"},
+              start=False)
+    go = os.path.join(m.dir, "go")
+    m.failpoints = f"{point}=wait:{go}"
+    m.start()
+
+    def times(path):
+        st = os.stat(m.full(path))
+        return st.st_mtime_ns, st.st_ctime_ns
+    m.write("d/e/f", b"x" * 3000)
+    m.write("d/stays", b"x")
+    os.utime(m.full("d"), ns=(10**18, 10**18))
+    before = {path: times(path) for path in ("d", "d/e")}
+    m.archive("d/e")    # and is released at once
+    argv, restoring = ["true"], point in ("mkdir.cache", "restore.link")
+    if restoring:
+        proc.wait_until(lambda: not os.path.exists(m.local("d/e")), 60, "directory released")
+        argv = [m.program("ebbctl"), "-m", m.path, "restore", m.full("d/e/f")]
+    with subprocess.Popen(argv):
+        assert m.wait_log(f"failpoint {point}: waiting")
+        assert {path: times(path) for path in before} == before
+        wanted = before.pop(busy)
+        if act == "create":
+            create(m.full(busy), "new")
+        elif act == "utimens":
+            os.utime(m.full(busy), ns=(10**18, 2 * 10**18))
+        elif act == "chmod":
+            os.chmod(m.full(busy), 0o751)
+        create(m.dir, "go")
+    proc.wait_until(lambda: os.path.exists(m.local("d/e/f")) == restoring, 60, "bytes moved")
+    assert {path: times(path) for path in before} == before
+    mtime, ctime = times(busy)
+    if act == "create":
+        assert mtime > wanted[0] and ctime > wanted[1]
+    else:
+        assert mtime == (2 * 10**18 if act == "utimens" else wanted[0])
+        assert (ctime > wanted[1]) == (act != "nothing")
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_times_of_a_directory(quiet, kept):
     """A released name that goes moves its directory's times as any other does, whether the

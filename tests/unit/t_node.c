@@ -392,6 +392,8 @@ static void test_directory(void **state)
 	node_user_changed(d);
 	assert_int_equal(node_user_changes(d), 1);
 
+	assert_false(node_own_times(tree, d).set);
+
 	assert_null(node_fs(d));
 	node_set_fs(d, &t);
 	assert_ptr_equal(node_fs(d), &t);
@@ -417,6 +419,62 @@ static void test_free_in_use(void **state)
 	assert_int_equal(freed, 5);
 }
 
+/* begin() with what the node has counted so far. */
+static void own_begin(struct tree *tree, struct node *d, int64_t mtime_ns)
+{
+	node_own_begin(tree, d,
+		       &(struct own_times){ .set = true,
+					    .mtime_ns = mtime_ns,
+					    .ctime_ns = mtime_ns,
+					    .c_since_ns = mtime_ns,
+					    .user_changes = node_user_changes(d) });
+}
+
+static void test_own_actions(void **state)
+{
+	struct tree *tree = *state;
+	struct node *d = walk(tree, "d", true);
+	struct stat now = { .st_mtim = { .tv_sec = 1 }, .st_ctim = { .tv_sec = 1 } };
+	struct own_times t;
+
+	/* overlapping: the first one's are shown, the last one to end tells */
+	own_begin(tree, d, 7);
+	own_begin(tree, d, 8);
+	assert_false(node_own_end(tree, d, true, &now, &t));
+	t = node_own_times(tree, d);
+	assert_true(t.set && t.known && t.mtime_ns == 7 && t.c_ctime_ns == OWN_UNDER_WAY);
+	assert_true(node_own_end(tree, d, false, &now, &t));
+	assert_int_equal(t.mtime_ns, 7);
+	assert_int_equal(node_own_times(tree, d).c_ctime_ns, 1000000000);
+
+	/* what a user changed meanwhile is shown, and the next action starts from there */
+	own_begin(tree, d, 7);
+	node_user_changed(d);
+	assert_false(node_own_times(tree, d).set);
+	own_begin(tree, d, 9);
+	assert_int_equal(node_own_times(tree, d).mtime_ns, 9);
+	assert_false(node_own_end(tree, d, true, &now, &t));
+	node_user_changed(d);
+	assert_false(node_own_end(tree, d, true, &now, &t));
+	assert_false(node_own_times(tree, d).set);
+
+	/* what a user sets meanwhile stays shown, whatever the cache's become */
+	own_begin(tree, d, 7);
+	node_set_own_times(tree, d, &(struct own_times){ .set = true, .mtime_ns = 3 });
+	assert_int_equal(node_own_times(tree, d).c_ctime_ns, OWN_UNDER_WAY);
+	assert_true(node_own_end(tree, d, true, &now, &t));
+	assert_int_equal(t.mtime_ns, 3);
+
+	/* nothing was done: nothing is hidden that was not; nothing is known: nothing is claimed */
+	own_begin(tree, d, 1000000000);
+	assert_false(node_own_end(tree, d, false, &now, &t));
+	assert_false(node_own_times(tree, d).set);
+	own_begin(tree, d, 7);
+	assert_false(node_own_end(tree, d, true, NULL, &t));
+	assert_false(node_own_times(tree, d).set);
+	node_put(tree, d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -428,6 +486,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_hard_links, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_directory, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_own_actions, setup, teardown),
 		cmocka_unit_test(test_free_in_use),
 	};
 
