@@ -132,6 +132,7 @@ class Run:
     def everything(self, stream):
         self.prepare(stream)
         self.phase("before", self.args.alone, stream)
+        self.wait_removed(stream)
         self.mount.restart(**BUSY)
         self.tar = Tar(self, stream)
         self.tar.start()
@@ -158,6 +159,12 @@ class Run:
         self.mount.ctl("drain", deadline=1200, check=True)
         stream.tell("cold", KEPT, 0, 0)
         self.mount.restart(**IDLE)
+
+    def wait_removed(self, stream):
+        """A mount in which somebody still removes files cannot be unmounted."""
+        proc.wait_until(lambda: self.removed_to == self.low or
+                        stream.report()["removed"] >= self.removed_to, 1200,
+                        "old hours removed", every=0.2)
 
     def leave(self, stream):
         """What is there stays, so that its removal is not in the way of the upload alone."""
