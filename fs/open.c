@@ -460,3 +460,27 @@ void opens_now_local(struct opens *o, struct node *node, int fd)
 	lock_drop(lock);
 	cleanup_close(&fd);
 }
+
+/* ---- pages that nobody asked for ------------------------------------------------- */
+
+bool opens_pages_come(struct opens *o, struct node *node, uint64_t attempt)
+{
+	struct lock *lock = lock_of(o, node);
+	bool none;
+
+	lock_take(lock);
+	none = !node_fs(node) && node_pages(node) == 0;
+	if (none)
+		node_set_pages(node, attempt);
+	lock_drop(lock);
+	return none;
+}
+
+void opens_pages_refused(struct opens *o, struct node *node)
+{
+	struct lock *lock = lock_of(o, node);
+
+	lock_take(lock);
+	node_set_pages(node, 0);
+	lock_drop(lock);
+}

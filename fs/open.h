@@ -92,6 +92,14 @@ int bytes_fd(const struct bytes *b); /* -1: remote */
 bool opens_is_remote(struct opens *o, struct node *node);
 void opens_now_local(struct opens *o, struct node *node, int fd);
 
+/*
+ * The kernel is about to be given all pages of a file, an object's of this attempt, that is
+ * claimed and cannot be opened.  False: it may have others.  opens_pages_refused: it does not know
+ * the file, and has none.
+ */
+bool opens_pages_come(struct opens *o, struct node *node, uint64_t attempt);
+void opens_pages_refused(struct opens *o, struct node *node);
+
 /* How many files are open. */
 uint64_t opens_count(struct opens *o);
 

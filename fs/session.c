@@ -23,6 +23,7 @@
 #include "fs/waiters.h"
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "tier/push.h"
 
 #define SYNC_THREADS 16
 #define INIT_DEADLINE_MS 30000
@@ -78,6 +79,22 @@ void fs_name_appeared(struct fs *fs, const char *path)
 		fuse_lowlevel_notify_inval_inode(fs->session, node_ino(dir), 0, 0);
 	}
 	fs_put(fs, dir);
+}
+
+/* A push_fn.  Pages of a file that the kernel knows; it makes no inode for them. */
+static bool give_pages(void *arg, struct node *node, uint64_t attempt, const char *bytes, size_t n)
+{
+	struct fs *fs = arg;
+	struct fuse_bufvec buf = FUSE_BUFVEC_INIT(n);
+	int r;
+
+	if (!node_ino(node) || !opens_pages_come(fs->opens, node, attempt))
+		return false;
+	buf.buf[0].mem = (void *)bytes;
+	r = fuse_lowlevel_notify_store(fs->session, node_ino(node), 0, &buf, 0);
+	if (r == -ENOENT)
+		opens_pages_refused(fs->opens, node);
+	return r == 0;
 }
 
 /* ---- signals ---------------------------------------------------------------------- */
@@ -221,7 +238,10 @@ static int start(struct fs *fs)
 	r = start_threads(fs);
 	if (r == 0)
 		r = wait_ready(fs);
-	return r < 0 ? r : keeper_start(fs, &fs->keeper);
+	if (r < 0)
+		return r;
+	pushes_to(tier_pushes(fs->tier), give_pages, fs);
+	return keeper_start(fs, &fs->keeper);
 }
 
 int fs_mount(const struct fs_params *params, struct fs **ret, char *err, size_t size)
@@ -285,6 +305,7 @@ void fs_quiesce(struct fs *fs)
 	fs->keeper = NULL;
 	join_threads(fs);
 	park_end(fs);
+	pushes_to(tier_pushes(fs->tier), NULL, NULL);
 }
 
 void fs_unmount(struct fs *fs)

@@ -25,6 +25,7 @@
 #include "lib/pool.h"
 #include "tier/blobs.h"
 #include "tier/cache.h"
+#include "tier/push.h"
 #include "tier/tier_int.h"
 
 #define STREAMS 64
@@ -38,6 +39,7 @@
 struct stream {
 	struct job job;
 	struct tier *t;
+	struct node *node; /* counted; the job's: of the directory, or NULL */
 	/* protected by lock */
 	dirid_t dir;		       /* 0: free */
 	char first[ROW_NAME_MAX + 1];  /* opened first, or before a jump */
@@ -48,6 +50,7 @@ struct stream {
 	unsigned late;		       /* in turn opened before last */
 	unsigned round; /* how often it began anew: what a job found is of one round */
 	bool busy, at_end;
+	bool missed;   /* the kernel may have lost what it was given once */
 	uint64_t used; /* when; the least is replaced */
 };
 
@@ -83,7 +86,10 @@ void ahead_free(struct ahead *a)
 struct walk {
 	struct tier *t;
 	dirid_t dir;
-	char *path; /* owned: of the directory */
+	struct node *node; /* borrowed: of the directory, or NULL */
+	char *path;	   /* owned: of the directory */
+	struct push *push; /* owned: of the object `number`, or NULL */
+	uint64_t number;
 	char after[ROW_NAME_MAX + 1];
 	char final[ROW_NAME_MAX + 1];  /* the last released one */
 	char newest[ROW_NAME_MAX + 1]; /* whose object was loaded last */
@@ -91,7 +97,7 @@ struct walk {
 	uint64_t pack;		       /* seen last */
 	uint64_t window_bytes, bytes;
 	unsigned objects, rows;
-	bool apart, full, end;
+	bool apart, full, end, missed;
 };
 
 static bool is_local(const struct walk *w, const char *name)
@@ -100,6 +106,35 @@ static bool is_local(const struct walk *w, const char *name)
 	struct stat st;
 
 	return !path || fstatat(cache_root_fd(w->t->cache), path, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* Its pages may be in the kernel: it was read before. */
+static bool is_kept(const struct walk *w, const struct file_row *row)
+{
+	struct node *node;
+	bool kept;
+
+	if (!w->node || w->missed)
+		return false;
+	node = node_find(w->t->tree, w->node, row->name);
+	kept = node && node_pages(node) == row->attempt;
+	node_put(w->t->tree, node);
+	return kept;
+}
+
+static void add_push(struct walk *w, const struct file_row *row)
+{
+	uint64_t number = object_number(row);
+
+	if (!w->node)
+		return;
+	if (!w->push || w->number != number) {
+		push_go(w->push);
+		w->push = push_new(w->t, w->node, number);
+		w->number = number;
+	}
+	if (w->push)
+		push_add(w->push, row->name);
 }
 
 /* 0: it comes, or is too large to; -ENOBUFS: not now. */
@@ -145,12 +180,15 @@ static int walk_row(struct walk *w, const struct file_row *row)
 {
 	int r = 0;
 
-	/* Local ones are not asked for here. */
-	if (is_local(w, row->name))
+	/* Neither are asked for here. */
+	if (is_local(w, row->name) || is_kept(w, row))
 		return 0;
-	if (row->attr.size > 0 && row->attr.size <= AHEAD_FILE_BYTES)
+	if (row->attr.size > 0 && row->attr.size <= AHEAD_FILE_BYTES) {
 		r = row->object == ROW_OBJECT_PACK ? walk_packed(w, row)
 						   : load(w, row, row->attr.size, true);
+		if (r == 0)
+			add_push(w, row);
+	}
 	if (r == 0)
 		strcpy(w->final, row->name);
 	return r;
@@ -173,6 +211,8 @@ static void walk(struct walk *w)
 		}
 	}
 	w->end = w->end && !w->full;
+	push_go(w->push);
+	w->push = NULL;
 }
 
 /* Are at most this many released files between the two names? */
@@ -198,12 +238,19 @@ static bool are_near(struct walk *w, const char *from, const char *to, unsigned 
 	return n >= 0;
 }
 
-static void restart(struct stream *s, const char *name)
+/* The next job begins behind the last that was opened. */
+static void look_anew(struct stream *s)
 {
-	s->in_order = 1;
-	s->late = 0;
 	s->loaded[0] = s->half[0] = '\0';
 	s->at_end = false;
+}
+
+static void restart(struct stream *s, const char *name)
+{
+	look_anew(s);
+	s->in_order = 1;
+	s->late = 0;
+	s->missed = false;
 	s->round++;
 	memmove(s->first, name, strlen(name) + 1);
 	memmove(s->last, name, strlen(name) + 1);
@@ -213,6 +260,10 @@ static void job_done(struct stream *s, const struct walk *w)
 {
 	if (w->apart) {
 		restart(s, s->last);
+		return;
+	}
+	if (s->missed != w->missed) {
+		look_anew(s);
 		return;
 	}
 	s->at_end = w->end;
@@ -225,7 +276,7 @@ static void run(struct job *job)
 	struct stream *s = (struct stream *)job;
 	struct ahead *a = s->t->ahead;
 	uint64_t most_bytes = s->t->conf->read_cache / 2;
-	struct walk w = { .t = s->t };
+	struct walk w = { .t = s->t, .node = s->node };
 	char first[ROW_NAME_MAX + 1], last[ROW_NAME_MAX + 1];
 	unsigned round, files;
 	bool known;
@@ -236,6 +287,7 @@ static void run(struct job *job)
 	w.dir = s->dir;
 	round = s->round;
 	known = s->loaded[0];
+	w.missed = s->missed;
 	files = s->in_order;
 	strcpy(first, s->first);
 	strcpy(last, s->last);
@@ -247,6 +299,7 @@ static void run(struct job *job)
 	if (r == 0 && !w.apart)
 		walk(&w);
 	free(w.path);
+	node_put(w.t->tree, w.node);
 	lock_take(&a->lock);
 	s->busy = false;
 	w.end = w.end || r < 0;
@@ -257,7 +310,7 @@ static void run(struct job *job)
 
 /* ---- who reads in order? ------------------------------------------------------------- */
 
-static struct stream *find(struct ahead *a, dirid_t dir) REQUIRES(a->lock)
+static struct stream *find(struct ahead *a, dirid_t dir, bool make) REQUIRES(a->lock)
 {
 	struct stream *oldest = NULL;
 
@@ -269,7 +322,7 @@ static struct stream *find(struct ahead *a, dirid_t dir) REQUIRES(a->lock)
 		if (!s->busy && (!oldest || s->used < oldest->used))
 			oldest = s;
 	}
-	if (!oldest)
+	if (!oldest || !make)
 		return NULL;
 	oldest->dir = dir;
 	oldest->in_order = 0;
@@ -298,13 +351,21 @@ static void advance(struct stream *s, const char *name)
 	if (s->loaded[0] && !s->busy && strcmp(name, s->loaded) > 0) {
 		/* Beyond what was looked at: the job says whether it is the next one. */
 		strcpy(s->first, s->last);
-		s->loaded[0] = s->half[0] = '\0';
-		s->at_end = false;
+		look_anew(s);
 	}
 	strcpy(s->last, name);
 }
 
-void ahead_opened(struct tier *t, const struct file_row *row)
+/* The job's; without one, files are loaded and not pushed. */
+static struct node *dir_of(struct tier *t, struct node *node)
+{
+	char name[ROW_NAME_MAX + 1];
+	struct node *dir;
+
+	return pushes_wanted(t->pushes) && node_name(t->tree, node, &dir, name) == 0 ? dir : NULL;
+}
+
+void ahead_opened(struct tier *t, struct node *node, const struct file_row *row)
 {
 	struct ahead *a = t->ahead;
 	struct stream *s;
@@ -313,7 +374,7 @@ void ahead_opened(struct tier *t, const struct file_row *row)
 	if (t->conf->read_cache == 0)
 		return;
 	lock_take(&a->lock);
-	s = find(a, row->dir);
+	s = find(a, row->dir, true);
 	if (s) {
 		s->used = ++a->clock;
 		advance(s, row->name);
@@ -323,7 +384,25 @@ void ahead_opened(struct tier *t, const struct file_row *row)
 	}
 	lock_drop(&a->lock);
 	if (go) {
+		s->node = dir_of(t, node);
 		s->job.run = run;
 		pool_submit(t->pool_store, &s->job);
 	}
+}
+
+void ahead_missed(struct tier *t, const struct file_row *row)
+{
+	struct ahead *a = t->ahead;
+	struct stream *s;
+
+	if (t->conf->read_cache == 0)
+		return;
+	lock_take(&a->lock);
+	s = find(a, row->dir, false);
+	if (s && !s->missed) {
+		s->missed = true;
+		if (!s->busy)
+			look_anew(s);
+	}
+	lock_drop(&a->lock);
 }

@@ -3,9 +3,8 @@
  * Objects in memory: see tier/blobs.h.
  *
  * Always true, under the lock: a blob is in its bucket from blobs_load until it fails,
- * is evicted or used up; one that nobody copies from is in the list of idle ones,
- * oldest use first; bytes is the sum of the sizes of all.  Bytes are copied without the
- * lock, by whoever holds a count of the blob.
+ * is evicted or used up; one that nobody holds is in the list of idle ones, oldest use
+ * first; bytes is the sum of the sizes of all.
  */
 #include "tier/blobs.h"
 
@@ -18,12 +17,9 @@
 
 #define BUCKETS 256
 
-struct reader {
-	struct reader *next;
-	uint64_t off;
-	void *buf;
-	size_t len;
-	void (*cb)(void *arg, int64_t n);
+struct holder {
+	struct holder *next;
+	void (*ready)(void *arg, struct blob *x);
 	void *arg;
 };
 
@@ -36,9 +32,9 @@ struct blob {
 	char *bytes;		    /* owned; written while loading, constant when ready */
 	bool once;		    /* constant */
 	bool ready, idle, used;	    /* protected by lock */
-	unsigned users;		    /* who copies from it, or loads it; protected by lock */
+	unsigned users;		    /* who holds it, or loads it; protected by lock */
 	bool gone;		    /* no longer in its bucket: the last user frees it */
-	struct reader *readers;	    /* who waits for it; protected by lock */
+	struct holder *waiting;	    /* protected by lock */
 };
 
 struct blobs {
@@ -148,40 +144,28 @@ static void free_list(struct blob *x)
 
 /* ---- loading ------------------------------------------------------------------- */
 
-static void answer(struct blob *x, struct reader *r, bool good)
-{
-	struct reader *next;
-
-	for (; r; r = next) {
-		next = r->next;
-		if (good)
-			memcpy(r->buf, x->bytes + r->off, r->len);
-		r->cb(r->arg, good ? (int64_t)r->len : -EAGAIN);
-		free(r);
-	}
-}
-
 static void loaded(void *arg, int64_t n)
 {
 	struct blob *x = arg;
 	struct blobs *b = x->b;
-	bool good = n == (int64_t)x->size, last;
-	struct reader *readers;
+	bool good = n == (int64_t)x->size;
+	struct holder *h, *next;
 
 	lock_take(&b->lock);
-	readers = x->readers;
-	x->readers = NULL;
+	h = x->waiting;
+	x->waiting = NULL;
 	x->ready = good;
-	x->used = x->used || readers;
+	for (next = h; good && next; next = next->next)
+		x->users++;
 	if (!good)
 		leave_bucket(b, x);
 	lock_drop(&b->lock);
-	answer(x, readers, good);
-	lock_take(&b->lock);
-	last = done(b, x);
-	lock_drop(&b->lock);
-	if (last)
-		blob_free(x);
+	for (; h; h = next) {
+		next = h->next;
+		h->ready(h->arg, good ? x : NULL);
+		free(h);
+	}
+	blobs_drop(b, x, false);
 }
 
 static struct blob *blob_new(struct blobs *b, uint64_t number, const char *key, uint64_t size)
@@ -235,45 +219,106 @@ int blobs_load(struct blobs *b, uint64_t number, const char *key, uint64_t size,
 
 /* ---- reading ------------------------------------------------------------------- */
 
-bool blobs_read(struct blobs *b, uint64_t number, uint64_t off, void *buf, size_t len,
-		void (*cb)(void *arg, int64_t n), void *arg)
+static bool hold(struct blobs *b, uint64_t number, uint64_t end, struct holder *h)
 {
-	struct reader *r = malloc(sizeof(*r));
-	bool wait = false, last;
+	bool wait = false;
 	struct blob *x;
 
-	if (!r)
-		return false;
-	*r = (struct reader){ .off = off, .buf = buf, .len = len, .cb = cb, .arg = arg };
 	lock_take(&b->lock);
 	x = find(b, number);
-	if (x && (off > x->size || len > x->size - off))
+	if (x && end > x->size)
 		x = NULL;
 	if (x) {
-		b->counts.reads++;
-		x->used = true;
 		wait = !x->ready;
 		if (wait) {
-			r->next = x->readers;
-			x->readers = r;
+			h->next = x->waiting;
+			x->waiting = h;
 		} else {
 			busy(b, x);
 		}
 	}
 	lock_drop(&b->lock);
-	if (wait)
-		return true;
-	if (!x) {
-		free(r);
+	if (x && !wait)
+		h->ready(h->arg, x);
+	if (!wait)
+		free(h);
+	return x != NULL;
+}
+
+bool blobs_hold(struct blobs *b, uint64_t number, void (*ready)(void *arg, struct blob *x),
+		void *arg)
+{
+	struct holder *h = malloc(sizeof(*h));
+
+	if (!h)
 		return false;
-	}
-	answer(x, r, true);
+	*h = (struct holder){ .ready = ready, .arg = arg };
+	return hold(b, number, 0, h);
+}
+
+const char *blob_bytes(const struct blob *x, uint64_t off, size_t len)
+{
+	return off > x->size || len > x->size - off ? NULL : x->bytes + off;
+}
+
+static void drop(struct blobs *b, struct blob *x, bool used, unsigned reads)
+{
+	bool last;
+
 	lock_take(&b->lock);
+	b->counts.reads += reads;
+	x->used = x->used || used;
 	last = done(b, x);
 	lock_drop(&b->lock);
 	if (last)
 		blob_free(x);
-	return true;
+}
+
+void blobs_drop(struct blobs *b, struct blob *x, bool used)
+{
+	drop(b, x, used, 0);
+}
+
+struct reader {
+	struct holder h; /* first: they are freed as one */
+	struct blobs *b;
+	uint64_t off;
+	void *buf;
+	size_t len;
+	void (*cb)(void *arg, int64_t n);
+	void *arg;
+};
+
+static void read_ready(void *arg, struct blob *x)
+{
+	struct reader *r = arg;
+
+	if (x) {
+		memcpy(r->buf, x->bytes + r->off, r->len);
+		drop(r->b, x, true, 1);
+	}
+	r->cb(r->arg, x ? (int64_t)r->len : -EAGAIN);
+}
+
+bool blobs_read(struct blobs *b, uint64_t number, uint64_t off, void *buf, size_t len,
+		void (*cb)(void *arg, int64_t n), void *arg)
+{
+	struct reader *r = malloc(sizeof(*r));
+
+	if (!r || len > UINT64_MAX - off) {
+		free(r);
+		return false;
+	}
+	*r = (struct reader){
+		.h = { .ready = read_ready, .arg = r },
+		.b = b,
+		.off = off,
+		.buf = buf,
+		.len = len,
+		.cb = cb,
+		.arg = arg,
+	};
+	return hold(b, number, off + len, &r->h);
 }
 
 void blobs_counts(struct blobs *b, struct blobs_counts *ret)

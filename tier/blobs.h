@@ -36,6 +36,18 @@ int blobs_load(struct blobs *b, uint64_t number, const char *key, uint64_t size,
 bool blobs_read(struct blobs *b, uint64_t number, uint64_t off, void *buf, size_t len,
 		void (*cb)(void *arg, int64_t n), void *arg);
 
+/*
+ * Its bytes, where they are.  ready once, on any thread, perhaps at once: x stays until
+ * blobs_drop(); NULL: it could not be loaded.  False: it is neither here nor comes (or there
+ * is no memory), nothing was done.
+ */
+struct blob;
+bool blobs_hold(struct blobs *b, uint64_t number, void (*ready)(void *arg, struct blob *x),
+		void *arg);
+const char *blob_bytes(const struct blob *x, uint64_t off, size_t len); /* NULL: beyond its end */
+/* used: as if it had been read. */
+void blobs_drop(struct blobs *b, struct blob *x, bool used);
+
 struct blobs_counts {
 	uint64_t bytes;	 /* in memory now */
 	uint64_t loads;	 /* operations of the store so far */

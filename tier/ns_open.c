@@ -175,7 +175,7 @@ static int open_released(struct tier *t, struct node *node, bool wait, struct re
 	r = failpoint(READ_ROW);
 	if (r < 0)
 		return r;
-	ahead_opened(t, &look.row);
+	ahead_opened(t, node, &look.row);
 	return remote_open(t, &look.row, ret);
 }
 

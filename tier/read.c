@@ -389,6 +389,7 @@ static void whole_load(struct remote *r)
 {
 	struct remote *at = place_of(r);
 
+	ahead_missed(r->t, &r->row);
 	remote_ref(r);
 	r->deadline_ms = deadline_from_now(r);
 	if (!blobs_read(r->t->blobs, object_number(&at->row), at->row.pack_off, r->whole,

@@ -54,6 +54,11 @@ struct blobs *tier_blobs(struct tier *t)
 	return t->blobs;
 }
 
+struct pushes *tier_pushes(struct tier *t)
+{
+	return t->pushes;
+}
+
 const struct conf *tier_conf(struct tier *t)
 {
 	return t->conf;
@@ -174,11 +179,12 @@ static int make_parts(struct tier *t)
 	    (r = pool_new("finish", (unsigned)c->archive_jobs, &t->pool_finish)) < 0 ||
 	    (r = window_new((unsigned)c->store_window, c->store_window_bytes, &t->window)) < 0 ||
 	    (r = blobs_new(t->store, c->read_cache, &t->blobs)) < 0 ||
-	    (r = ahead_new(t, &t->ahead)) < 0 || (r = packs_new(&t->packs)) < 0 ||
-	    (r = remotes_new(&t->remotes)) < 0 || (r = listings_new(&t->listings)) < 0 ||
-	    (r = intents_new(t, &t->intents)) < 0 || (r = journal_new(t, &t->journal)) < 0 ||
-	    (r = notify_new(t, &t->notify)) < 0 || (r = drop_new(t, &t->drop)) < 0 ||
-	    (r = checkpoint_new(t, &t->checkpoint)) < 0 || (r = reaper_new(t, &t->reaper)) < 0)
+	    (r = ahead_new(t, &t->ahead)) < 0 || (r = pushes_new(&t->pushes)) < 0 ||
+	    (r = packs_new(&t->packs)) < 0 || (r = remotes_new(&t->remotes)) < 0 ||
+	    (r = listings_new(&t->listings)) < 0 || (r = intents_new(t, &t->intents)) < 0 ||
+	    (r = journal_new(t, &t->journal)) < 0 || (r = notify_new(t, &t->notify)) < 0 ||
+	    (r = drop_new(t, &t->drop)) < 0 || (r = checkpoint_new(t, &t->checkpoint)) < 0 ||
+	    (r = reaper_new(t, &t->reaper)) < 0)
 		return r;
 	return 0;
 }
@@ -272,6 +278,7 @@ void tier_close(struct tier *t)
 	listings_free(t->listings);
 	remotes_free(t->remotes);
 	ahead_free(t->ahead);
+	pushes_free(t->pushes);
 	blobs_free(t->blobs);
 	cache_close(t->cache);
 	tree_free(t->tree);

@@ -28,6 +28,7 @@
 #include "tier/node.h"
 
 struct blobs;
+struct pushes;
 struct tier;
 struct sink;
 struct store;
@@ -62,6 +63,7 @@ struct catalogue *tier_catalogue(struct tier *t);
 struct store *tier_store(struct tier *t);
 struct sink *tier_sink(struct tier *t); /* NULL: none */
 struct blobs *tier_blobs(struct tier *t);
+struct pushes *tier_pushes(struct tier *t);
 const struct conf *tier_conf(struct tier *t);
 
 /* Where parked requests wait: for commits and claims; for the store. */

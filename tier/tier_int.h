@@ -22,6 +22,7 @@
 #include "tier/ns.h"
 #include "tier/object.h"
 #include "tier/policy.h"
+#include "tier/push.h"
 #include "tier/read.h"
 #include "tier/reaper.h"
 #include "tier/release.h"
@@ -50,6 +51,7 @@ struct tier {
 	struct window *window;	  /* archiving: operations and bytes in flight */
 	struct blobs *blobs;
 	struct ahead *ahead;
+	struct pushes *pushes;
 	struct remotes *remotes;
 	struct listings *listings;
 	struct intents *intents;

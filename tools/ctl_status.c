@@ -25,6 +25,7 @@
  *	read_ahead.bytes		of packs and files in memory
  *	read_ahead.loads, .reads, .unused	since the start: objects that were loaded, reads that
  *					they answered, those that left unread
+ *	read_ahead.pushed		files whose bytes the kernel was given before they were opened
  *	catalogue.selects, .commits	statements of readers, transactions, since the start
  *	journal.backlog_bytes		not in the store's journal yet
  *	journal.next			number of its next part

@@ -6,6 +6,7 @@
 #include "lib/clock.h"
 #include "tier/blobs.h"
 #include "tier/journal.h"
+#include "tier/push.h"
 #include "tier/reaper.h"
 #include "tools/mount_ctl_int.h"
 
@@ -124,6 +125,7 @@ static void add_read_ahead(struct ctl_conn *c, struct json_object *o)
 	ctl_add_int(g, "loads", (int64_t)n.loads);
 	ctl_add_int(g, "reads", (int64_t)n.reads);
 	ctl_add_int(g, "unused", (int64_t)n.unused);
+	ctl_add_int(g, "pushed", (int64_t)pushes_count(tier_pushes(c->t)));
 }
 
 static int add_cache(struct ctl_conn *c, struct json_object *o)

@@ -108,7 +108,7 @@ static struct blobs_counts counts(struct world *w)
 /* Opened, and the job it may have started is over. */
 static void opened(struct world *w, unsigned i)
 {
-	ahead_opened(w->rig->t, &w->row[i]);
+	ahead_opened(w->rig->t, tree_root(w->rig->t->tree), &w->row[i]);
 	rig_until(pool_load(w->rig->t->pool_store) == 0);
 }
 
@@ -353,7 +353,7 @@ static void rows_that_left(void **state)
 	memcpy(gone, w->row, sizeof(gone));
 	for (unsigned i = 0; i < 4; i++) {
 		gone[i].dir = 4711; /* no directory has it */
-		ahead_opened(w->rig->t, &gone[i]);
+		ahead_opened(w->rig->t, tree_root(w->rig->t->tree), &gone[i]);
 		rig_until(pool_load(w->rig->t->pool_store) == 0);
 	}
 	assert_int_equal(counts(w).loads, 0);
@@ -362,7 +362,7 @@ static void rows_that_left(void **state)
 	strcpy(gone[1].name, "x2");
 	for (unsigned i = 0; i < 2; i++) {
 		gone[i].dir = w->row[0].dir;
-		ahead_opened(w->rig->t, &gone[i]);
+		ahead_opened(w->rig->t, tree_root(w->rig->t->tree), &gone[i]);
 		rig_until(pool_load(w->rig->t->pool_store) == 0);
 	}
 	assert_int_equal(counts(w).loads, 0);
@@ -411,7 +411,7 @@ static void *crowd_main(void *arg)
 		unsigned n = 2 + (unsigned)rand_r(&c->seed) % (FILES - 2);
 
 		for (unsigned k = 0; k < n; k++)
-			ahead_opened(c->rig->t, &c->row[dir][k]);
+			ahead_opened(c->rig->t, tree_root(c->rig->t->tree), &c->row[dir][k]);
 	}
 	return NULL;
 }

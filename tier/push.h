@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Giving the kernel the bytes of released files before they are opened.
+ *
+ * What was read ahead (tier/ahead.h) is compared with its row and put into the page cache of files
+ * that the kernel knows and nobody has open.  Opened and read then, they cost no READ.
+ */
+#ifndef EBB_TIER_PUSH_H
+#define EBB_TIER_PUSH_H
+
+#include "tier/tier.h"
+
+/* What fs does with the bytes of a released file, an object's of this attempt: true: the kernel has them. */
+typedef bool (*push_fn)(void *arg, struct node *node, uint64_t attempt, const char *bytes,
+			size_t n);
+
+struct pushes;
+int pushes_new(struct pushes **ret); /* 0, -ENOMEM */
+void pushes_free(struct pushes *p);  /* after the pools; NULL is fine */
+/*
+ * fn is called on a pool's thread, under the node's claim, while nobody has it open nor can
+ * open it.  NULL: no more; returns when no call is under way.
+ */
+void pushes_to(struct pushes *p, push_fn fn, void *arg);
+bool pushes_wanted(struct pushes *p);
+uint64_t pushes_count(struct pushes *p); /* files so far */
+
+/* Files of one object, all in one directory, in the order in which they will be asked for. */
+struct push;
+struct push *push_new(struct tier *t, struct node *dir, uint64_t number); /* NULL: no memory */
+void push_add(struct push *push, const char *name); /* without memory it is left out */
+/* When the object is here; frees it.  Never waits. */
+void push_go(struct push *push);
+
+#endif
