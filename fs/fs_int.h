@@ -6,6 +6,7 @@
 #ifndef EBB_FS_FS_INT_H
 #define EBB_FS_FS_INT_H
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -68,6 +69,15 @@ static inline void fs_put(struct fs *fs, struct node *node)
 {
 	if (node)
 		node_put(fs->tree, node);
+}
+
+/*
+ * The result of an operation on a file that was reached by its name: if it has none any more, the
+ * kernel is to look the name up again (ESTALE makes it, once) and finds what took its place.
+ */
+static inline int fs_stale(const struct node *node, int r)
+{
+	return r == -ENOENT && !node_is_dir(node) ? -ESTALE : r;
 }
 
 /* The kernel's INIT was answered. */

@@ -22,7 +22,7 @@ void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	(void)fi;
 	if (!node)
 		return;
-	r = fs_getattr(fs, node, &st);
+	r = fs_stale(node, fs_getattr(fs, node, &st));
 	fs_put(fs, node);
 	if (r < 0)
 		reply_result(req, r);
@@ -40,7 +40,7 @@ static int setattr_run(struct call *c, bool wait)
 {
 	struct setattr *s = (struct setattr *)c;
 
-	return fs_setattr(c->fs, c->node, &s->set, wait, &s->st);
+	return fs_stale(c->node, fs_setattr(c->fs, c->node, &s->set, wait, &s->st));
 }
 
 static enum park_where setattr_where(struct call *c)

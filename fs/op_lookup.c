@@ -63,7 +63,7 @@ void op_readlink(fuse_req_t req, fuse_ino_t ino)
 
 	if (!node)
 		return;
-	r = ns_readlink(fs->tier, node, target, sizeof(target) - 1);
+	r = fs_stale(node, ns_readlink(fs->tier, node, target, sizeof(target) - 1));
 	fs_put(fs, node);
 	if (r < 0) {
 		reply_result(req, r);

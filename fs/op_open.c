@@ -121,13 +121,13 @@ static int open_nameless(struct open_call *o)
 
 	r = opens_again(fs->opens, o->call.node, o->flags, &o->fd, &o->remote);
 	if (r < 0)
-		return r;
+		return fs_stale(o->call.node, r);
 	if (node_open_begin(fs->tree, o->call.node, o->write, false))
 		return 0;
 	cleanup_close(&o->fd);
 	if (o->remote)
 		remote_put(o->remote);
-	return -ENOENT;
+	return -ESTALE;
 }
 
 /* Of others the kernel has asked already whether a program is run from the file. */

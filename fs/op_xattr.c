@@ -36,7 +36,8 @@ void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 	if (!value)
 		fuse_reply_err(req, ENOMEM);
 	else
-		reply_bytes(req, value, xattr_get(fs, node, name, value), size);
+		reply_bytes(req, value, fs_stale(node, (int)xattr_get(fs, node, name, value)),
+			    size);
 	free(value);
 	fs_put(fs, node);
 }
@@ -53,7 +54,7 @@ void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 	if (!names)
 		fuse_reply_err(req, ENOMEM);
 	else
-		reply_bytes(req, names, xattr_list(fs, node, names), size);
+		reply_bytes(req, names, fs_stale(node, (int)xattr_list(fs, node, names)), size);
 	free(names);
 	fs_put(fs, node);
 }
@@ -69,12 +70,13 @@ static int set_run(struct call *c, bool wait)
 {
 	struct change *x = (struct change *)c;
 
-	return xattr_set(c->fs, c->node, c->name, x->value, x->size, x->flags, wait);
+	return fs_stale(c->node,
+			xattr_set(c->fs, c->node, c->name, x->value, x->size, x->flags, wait));
 }
 
 static int remove_run(struct call *c, bool wait)
 {
-	return xattr_remove(c->fs, c->node, c->name, wait);
+	return fs_stale(c->node, xattr_remove(c->fs, c->node, c->name, wait));
 }
 
 static void change_reply(struct call *c, int r)

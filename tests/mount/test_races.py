@@ -3,6 +3,8 @@
 cached another truth of, and a power cut after fsync.
 """
 
+import collections
+import errno
 import os
 import random
 import shutil
@@ -389,3 +391,67 @@ def test_a_running_program_is_left_alone(mount, passthrough):
         os.close(os.open(path, os.O_RDONLY | os.O_TRUNC))
         return os.stat(path).st_size == 0
     proc.wait_until(truncated, 20, "truncated", ignoring=OSError)
+
+
+# --- names that are never away --------------------------------------------------------
+
+REPLACED = 6
+
+
+def replace(m, rng, ended):
+    while not ended.is_set():
+        path = m.full(f"d/{rng.randrange(REPLACED)}")
+        with open(path + ".new", "wb") as file:
+            file.write(rng.randbytes(3000))
+        os.rename(path + ".new", path)
+
+
+def read_all(path):
+    with open(path, "rb") as file:
+        assert len(file.read()) == 3000
+
+
+LOOKS = {"read": read_all, "stat": os.stat, "chmod": lambda path: os.chmod(path, 0o644),
+         "utime": os.utime, "listxattr": os.listxattr,
+         "truncate": lambda path: os.truncate(path, 3000)}
+
+
+@pytest.mark.parametrize("moves", [False, True], ids=["local", "archived"])
+@pytest.mark.parametrize("attr_timeout", ["0s", "1s"])
+def test_replaced_name_is_always_there(mount, moves, attr_timeout):
+    """rename(2) over a name: who uses the name finds the old file or the new one.
+
+    The kernel looks the name up again when it is told that a file is no longer there, once:
+    if that was replaced meanwhile, too, ESTALE gets through."""
+    m = mount(options={"archive_after": "1d", "release_after": "30d", "xattr": True,
+                       "attr_timeout": attr_timeout})
+    rng, ended, failed, looks = random.Random(3), threading.Event(), [], collections.Counter()
+    for i in range(REPLACED):
+        m.write(f"d/{i}", b"x" * 3000)
+
+    def look(what):
+        while not ended.is_set():
+            for i in range(REPLACED):
+                looks[what] += 1
+                try:
+                    LOOKS[what](m.full(f"d/{i}"))
+                except OSError as err:
+                    failed.append((what, errno.errorcode[err.errno]))
+
+    def move():
+        while not ended.wait(0.05):
+            m.ctl("archive", "--all", check=True)
+            m.ctl("release", "--all")       # those that were replaced since are not
+
+    threads = [threading.Thread(target=replace, args=(m, rng, ended))]
+    threads += [threading.Thread(target=look, args=(what,)) for what in LOOKS]
+    threads += [threading.Thread(target=move)] if moves else []
+    for thread in threads:
+        thread.start()
+    ended.wait(4)
+    ended.set()
+    for thread in threads:
+        thread.join(60)
+    assert all(code == "ESTALE" for _, code in failed), collections.Counter(failed)
+    assert all(n > 100 for n in looks.values()), looks
+    assert len(failed) <= sum(looks.values()) / 500, collections.Counter(failed)
