@@ -30,6 +30,7 @@
 
 #define STREAMS 64
 #define IN_ORDER 2 /* files opened one after the other that make a stream */
+#define MISSES 2   /* of them, asked for although they were kept, that make all of them lost */
 #define AHEAD_BYTES (8u << 20)
 #define AHEAD_OBJECTS 32
 #define WALK_ROWS 16384 /* most rows looked at by one job */
@@ -50,7 +51,10 @@ struct stream {
 	unsigned late;		       /* in turn opened before last */
 	unsigned round; /* how often it began anew: what a job found is of one round */
 	bool busy, at_end;
-	bool missed;   /* the kernel may have lost what it was given once */
+	unsigned misses; /* of the files opened last: whose bytes the kernel then asked for */
+	bool last_missed;
+	bool skipped;  /* by the last job: what it has from before */
+	bool missed;   /* it has lost what it was given once, and not only a page here and there */
 	uint64_t used; /* when; the least is replaced */
 };
 
@@ -97,7 +101,7 @@ struct walk {
 	uint64_t pack;		       /* seen last */
 	uint64_t window_bytes, bytes;
 	unsigned objects, rows;
-	bool apart, full, end, missed;
+	bool apart, full, end, missed, skipped;
 };
 
 static bool is_local(const struct walk *w, const char *name)
@@ -109,7 +113,7 @@ static bool is_local(const struct walk *w, const char *name)
 }
 
 /* Its pages may be in the kernel: it was read before. */
-static bool is_kept(const struct walk *w, const struct file_row *row)
+static bool is_kept(struct walk *w, const struct file_row *row)
 {
 	struct node *node;
 	bool kept;
@@ -119,6 +123,7 @@ static bool is_kept(const struct walk *w, const struct file_row *row)
 	node = node_find(w->t->tree, w->node, row->name);
 	kept = node && node_pages(node) == row->attempt;
 	node_put(w->t->tree, node);
+	w->skipped = w->skipped || kept;
 	return kept;
 }
 
@@ -126,7 +131,7 @@ static void add_push(struct walk *w, const struct file_row *row)
 {
 	uint64_t number = object_number(row);
 
-	if (!w->node)
+	if (!w->node || row->attr.size > PUSH_BYTES)
 		return;
 	if (!w->push || w->number != number) {
 		push_go(w->push);
@@ -250,7 +255,8 @@ static void restart(struct stream *s, const char *name)
 	look_anew(s);
 	s->in_order = 1;
 	s->late = 0;
-	s->missed = false;
+	s->missed = s->last_missed = s->skipped = false;
+	s->misses = 0;
 	s->round++;
 	memmove(s->first, name, strlen(name) + 1);
 	memmove(s->last, name, strlen(name) + 1);
@@ -262,7 +268,8 @@ static void job_done(struct stream *s, const struct walk *w)
 		restart(s, s->last);
 		return;
 	}
-	if (s->missed != w->missed) {
+	s->skipped = w->skipped;
+	if (s->skipped && s->missed) {
 		look_anew(s);
 		return;
 	}
@@ -377,6 +384,9 @@ void ahead_opened(struct tier *t, struct node *node, const struct file_row *row)
 	s = find(a, row->dir, true);
 	if (s) {
 		s->used = ++a->clock;
+		if (!s->last_missed)
+			s->misses = 0;
+		s->last_missed = false;
 		advance(s, row->name);
 		go = s->in_order >= IN_ORDER && !s->busy && !s->at_end &&
 		     strcmp(s->last, s->half) >= 0;
@@ -399,10 +409,14 @@ void ahead_missed(struct tier *t, const struct file_row *row)
 		return;
 	lock_take(&a->lock);
 	s = find(a, row->dir, false);
-	if (s && !s->missed) {
-		s->missed = true;
-		if (!s->busy)
-			look_anew(s);
+	if (s) {
+		s->last_missed = true;
+		s->misses++;
+		if (s->misses == MISSES && !s->missed) {
+			s->missed = true;
+			if (!s->busy && s->skipped)
+				look_anew(s);
+		}
 	}
 	lock_drop(&a->lock);
 }

@@ -10,6 +10,12 @@
 
 #include "tier/tier.h"
 
+/*
+ * Larger ones cost less when they are asked for: pages are given one by one, and the kernel has larger
+ * units for what it reads (measured with 200 KB: 0.9 times the files a second; 1.5 KB: 2.2 times).
+ */
+#define PUSH_BYTES (64u << 10)
+
 /* What fs does with the bytes of a released file, an object's of this attempt: true: the kernel has them. */
 typedef bool (*push_fn)(void *arg, struct node *node, uint64_t attempt, const char *bytes,
 			size_t n);

@@ -229,12 +229,12 @@ def drop_pages(m, paths):
         os.close(fd)
 
 
-@pytest.mark.parametrize("size, options", [(SMALL, {"pack_size": "128K"}), (LARGE, {})],
-                         ids=["packed", "alone"])
+@pytest.mark.parametrize("size, options", [(SMALL, {"pack_size": "128K"}),
+                                           (60_000, {"pack_below": "0"})], ids=["packed", "alone"])
 def test_directory_is_read_without_asking(mount, tmpdir_below, size, options):
     """Again it costs the store nothing, unless the kernel had to give up what it had."""
     m, data = released(mount, 300, size, **options)
-    least = 300 if size == LARGE else len(packs(m))
+    least = len(packs(m)) or len(data)
     with Cost(m) as first:
         assert copy_of(m, "tar", os.path.join(tmpdir_below, "1")) == data
     pushed = m.status()["read_ahead"]["pushed"]
@@ -243,13 +243,14 @@ def test_directory_is_read_without_asking(mount, tmpdir_below, size, options):
     assert first.reads <= 4 * (len(data) - pushed) + 8
     with Cost(m) as again:
         assert copy_of(m, "cp", os.path.join(tmpdir_below, "2")) == data
-    assert (again.gets, again.reads) == (0, 0)
+    # The machine may want some memory back.
+    assert again.gets <= 10 and again.reads <= 40
     drop_pages(m, data)
     loads = m.status()["read_ahead"]["loads"]
     with Cost(m) as lost:
         assert copy_of(m, "cp", os.path.join(tmpdir_below, "3")) == data
     assert lost.reads >= len(data) and lost.gets <= least + 25
-    if size == LARGE:       # of packs, some are here still
+    if not packs(m):        # of packs, some are here still
         assert m.status()["read_ahead"]["loads"] - loads > 200
 
 

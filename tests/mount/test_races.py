@@ -399,7 +399,7 @@ REPLACED = 6
 
 
 def replace(m, rng, ended):
-    while not ended.is_set():
+    while not ended.wait(0.005):
         path = m.full(f"d/{rng.randrange(REPLACED)}")
         with open(path + ".new", "wb") as file:
             file.write(rng.randbytes(3000))
