@@ -30,7 +30,7 @@ struct pushes {
 	/* protected by lock */
 	push_fn fn;
 	void *arg;
-	unsigned running;
+	unsigned running; /* jobs, also those that wait for a thread */
 	uint64_t count;
 };
 
@@ -104,16 +104,13 @@ static bool call(struct pushes *p, struct node *node, uint64_t attempt, const ch
 
 	lock_take(&p->lock);
 	fn = p->fn;
-	p->running += fn != NULL;
 	lock_drop(&p->lock);
-	if (!fn)
-		return false;
-	given = fn(p->arg, node, attempt, bytes, n);
-	lock_take(&p->lock);
-	p->count += given;
-	if (--p->running == 0)
-		cond_broadcast(&p->idle);
-	lock_drop(&p->lock);
+	given = fn && fn(p->arg, node, attempt, bytes, n);
+	if (given) {
+		lock_take(&p->lock);
+		p->count++;
+		lock_drop(&p->lock);
+	}
 	return given;
 }
 
@@ -167,15 +164,37 @@ static void push_free(struct push *p)
 	free(p);
 }
 
+/* False: no more are wanted, and the pools may be gone. */
+static bool begin(struct pushes *p)
+{
+	bool yes;
+
+	lock_take(&p->lock);
+	yes = p->fn != NULL;
+	p->running += yes;
+	lock_drop(&p->lock);
+	return yes;
+}
+
+static void end(struct pushes *p)
+{
+	lock_take(&p->lock);
+	if (--p->running == 0)
+		cond_broadcast(&p->idle);
+	lock_drop(&p->lock);
+}
+
 static void run(struct job *job)
 {
 	struct push *p = (struct push *)job;
-	bool all = true;
+	struct pushes *all = p->t->pushes;
+	bool given = true;
 
-	for (size_t at = 0; at < p->len; at += strlen(p->names + at) + 1)
-		all = push_name(p, p->names + at) && all;
-	blobs_drop(p->t->blobs, p->blob, all);
+	for (size_t at = 0; at < p->len && pushes_wanted(all); at += strlen(p->names + at) + 1)
+		given = push_name(p, p->names + at) && given;
+	blobs_drop(p->t->blobs, p->blob, given);
 	push_free(p);
+	end(all);
 }
 
 /* On a thread of the store's, which must not wait for the catalogue. */
@@ -183,7 +202,9 @@ static void ready(void *arg, struct blob *x)
 {
 	struct push *p = arg;
 
-	if (!x) {
+	if (!x || !begin(p->t->pushes)) {
+		if (x)
+			blobs_drop(p->t->blobs, x, false);
 		push_free(p);
 		return;
 	}

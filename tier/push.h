@@ -25,7 +25,8 @@ int pushes_new(struct pushes **ret); /* 0, -ENOMEM */
 void pushes_free(struct pushes *p);  /* after the pools; NULL is fine */
 /*
  * fn is called on a pool's thread, under the node's claim, while nobody has it open nor can
- * open it.  NULL: no more; returns when no call is under way.
+ * open it.  NULL: no more; returns when no job of ours is left.  It has to be NULL before the
+ * pools are freed.
  */
 void pushes_to(struct pushes *p, push_fn fn, void *arg);
 bool pushes_wanted(struct pushes *p);

@@ -113,7 +113,7 @@ def test_directory_of_packs_is_a_get_a_pack(mount, tmpdir_below, how):
     with Cost(m) as cost:
         assert copy_of(m, how, os.path.join(tmpdir_below, "copy")) == data
     # two to see that it is in order, and those that are faster than the thread that loads
-    assert n <= cost.gets <= n + 25
+    assert n <= cost.gets <= n + 100
 
 
 def test_directory_of_files_is_a_get_a_file(mount, tmpdir_below):
@@ -249,7 +249,7 @@ def test_directory_is_read_without_asking(mount, tmpdir_below, size, options):
     loads = m.status()["read_ahead"]["loads"]
     with Cost(m) as lost:
         assert copy_of(m, "cp", os.path.join(tmpdir_below, "3")) == data
-    assert lost.reads >= len(data) and lost.gets <= least + 25
+    assert lost.reads >= len(data) and lost.gets <= least + 100
     if not packs(m):        # of packs, some are here still
         assert m.status()["read_ahead"]["loads"] - loads > 200
 
@@ -347,3 +347,16 @@ def test_pushed_while_they_change(mount):
     for name in v.names:
         v.check(name)
     assert not v.bad
+
+
+def test_unmount_while_it_loads(mount):
+    """What comes when nobody wants it any more goes nowhere."""
+    m, data = released(mount, 60, 20_000, pack_below="0")
+    os.listdir(m.full(DIR))     # the kernel knows them all
+    faults(m, "get delay 700ms key */f00[2-9].jpg", "get delay 700ms key */f0[1-9]?.jpg")
+    for path in sorted(data)[:2]:
+        assert m.read(path) == data[path]
+    proc.wait_until(lambda: m.status()["read_ahead"]["loads"] >= 20, 60, "20 loads")
+    m.restart()
+    faults(m)
+    assert m.read(path) == data[path]
