@@ -113,7 +113,7 @@ def test_directory_of_packs_is_a_get_a_pack(mount, tmpdir_below, how):
     with Cost(m) as cost:
         assert copy_of(m, how, os.path.join(tmpdir_below, "copy")) == data
     # two to see that it is in order, and those that are faster than the thread that loads
-    assert n <= cost.gets <= n + 100
+    assert n <= cost.gets <= n + 25
 
 
 def test_directory_of_files_is_a_get_a_file(mount, tmpdir_below):
@@ -124,7 +124,7 @@ def test_directory_of_files_is_a_get_a_file(mount, tmpdir_below):
     assert 100 <= cost.gets <= 104
     ahead = m.status()["read_ahead"]
     assert ahead["loads"] >= 95 and ahead["unused"] == 0
-    assert ahead["reads"] + ahead["pushed"] >= 95 and ahead["bytes"] == 0
+    assert ahead["reads"] >= 95 and ahead["bytes"] == 0
 
 
 def test_loads_begin_before_they_are_asked_for(mount):
@@ -249,7 +249,7 @@ def test_directory_is_read_without_asking(mount, tmpdir_below, size, options):
     loads = m.status()["read_ahead"]["loads"]
     with Cost(m) as lost:
         assert copy_of(m, "cp", os.path.join(tmpdir_below, "3")) == data
-    assert lost.reads >= len(data) and lost.gets <= least + 100
+    assert lost.reads >= len(data) and lost.gets <= least + 25
     if not packs(m):        # of packs, some are here still
         assert m.status()["read_ahead"]["loads"] - loads > 200
 
