@@ -121,13 +121,13 @@ static int open_nameless(struct open_call *o)
 
 	r = opens_again(fs->opens, o->call.node, o->flags, &o->fd, &o->remote);
 	if (r < 0)
-		return fs_stale(o->call.node, r);
+		return r;
 	if (node_open_begin(fs->tree, o->call.node, o->write, false))
 		return 0;
 	cleanup_close(&o->fd);
 	if (o->remote)
 		remote_put(o->remote);
-	return -ESTALE;
+	return -ENOENT;
 }
 
 /* Of others the kernel has asked already whether a program is run from the file. */
@@ -144,7 +144,7 @@ static int open_run(struct call *c, bool wait)
 	if (truncates_only(o->flags) && opens_is_run(c->fs->opens, c->node))
 		return -ETXTBSY;
 	r = ns_open(c->fs->tier, c->node, o->flags, wait, &o->fd, &o->remote);
-	return r == -ENOENT ? open_nameless(o) : r;
+	return r == -ENOENT ? fs_stale(c->node, open_nameless(o)) : r;
 }
 
 static enum park_where open_where(struct call *c)

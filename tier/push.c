@@ -14,6 +14,7 @@
 #include "tier/push.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,11 +28,11 @@
 struct pushes {
 	struct lock lock; /* LOCK_RANK_LEAF */
 	struct cond idle;
+	_Atomic uint64_t count;
 	/* protected by lock */
 	push_fn fn;
 	void *arg;
 	unsigned running; /* jobs, also those that wait for a thread */
-	uint64_t count;
 };
 
 struct push {
@@ -40,6 +41,8 @@ struct push {
 	struct node *dir; /* counted */
 	uint64_t number;  /* of the object */
 	struct blob *blob;
+	push_fn fn; /* and arg: good until end() */
+	void *arg;
 	char *names; /* owned: one after the other, each with its NUL */
 	size_t len, room;
 };
@@ -87,32 +90,10 @@ bool pushes_wanted(struct pushes *p)
 
 uint64_t pushes_count(struct pushes *p)
 {
-	uint64_t n;
-
-	lock_take(&p->lock);
-	n = p->count;
-	lock_drop(&p->lock);
-	return n;
+	return atomic_load(&p->count);
 }
 
 /* ---- one file ------------------------------------------------------------------- */
-
-static bool call(struct pushes *p, struct node *node, uint64_t attempt, const char *bytes, size_t n)
-{
-	push_fn fn;
-	bool given;
-
-	lock_take(&p->lock);
-	fn = p->fn;
-	lock_drop(&p->lock);
-	given = fn && fn(p->arg, node, attempt, bytes, n);
-	if (given) {
-		lock_take(&p->lock);
-		p->count++;
-		lock_drop(&p->lock);
-	}
-	return given;
-}
 
 /* Claimed, and nobody has it open. */
 static bool push_leaving(struct push *p, struct node *node)
@@ -130,7 +111,7 @@ static bool push_leaving(struct push *p, struct node *node)
 	bytes = blob_bytes(p->blob, row->pack_off, n);
 	if (!bytes || crc32c(0, bytes, n) != row->crc32c)
 		return false; /* whoever reads it is told why */
-	return call(p->t->pushes, node, row->attempt, bytes, n);
+	return p->fn(p->arg, node, row->attempt, bytes, n);
 }
 
 static bool push_node(struct push *p, struct node *node, const char *name)
@@ -152,6 +133,7 @@ static bool push_name(struct push *p, const char *name)
 	bool given = node && push_node(p, node, name);
 
 	node_put(p->t->tree, node);
+	p->t->pushes->count += given;
 	return given;
 }
 
@@ -165,15 +147,16 @@ static void push_free(struct push *p)
 }
 
 /* False: no more are wanted, and the pools may be gone. */
-static bool begin(struct pushes *p)
+static bool begin(struct push *p)
 {
-	bool yes;
+	struct pushes *all = p->t->pushes;
 
-	lock_take(&p->lock);
-	yes = p->fn != NULL;
-	p->running += yes;
-	lock_drop(&p->lock);
-	return yes;
+	lock_take(&all->lock);
+	p->fn = all->fn;
+	p->arg = all->arg;
+	all->running += p->fn != NULL;
+	lock_drop(&all->lock);
+	return p->fn != NULL;
 }
 
 static void end(struct pushes *p)
@@ -202,7 +185,7 @@ static void ready(void *arg, struct blob *x)
 {
 	struct push *p = arg;
 
-	if (!x || !begin(p->t->pushes)) {
+	if (!x || !begin(p)) {
 		if (x)
 			blobs_drop(p->t->blobs, x, false);
 		push_free(p);

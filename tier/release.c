@@ -217,23 +217,20 @@ void release_batch(struct tier *t, struct node *dir, struct release_item *items,
 		   enum release_why why)
 {
 	struct releasing rel = { .t = t, .dir = dir, .why = why };
-	bool begun = false;
 	int r;
 
 	r = !volume_ok(t) ? -EAGAIN : catalogue_is_readonly(t->cat) ? -EROFS : 0;
 	if (r == 0)
 		r = cache_dir(t->cache, dir, &rel.d);
-	if (r == 0) {
+	if (r == 0)
 		r = own_action_begin(t, dir);
-		begun = r == 0;
-	}
 	for (size_t i = 0; i < n; i++) {
 		items[i].bytes = 0;
 		items[i].result = r == -ENOENT ? 1 : r;
 		if (r == 0)
 			items[i].result = release_name(&rel, items[i].name, &items[i].bytes);
 	}
-	if (begun)
+	if (r == 0)
 		own_action_end(t, dir, rel.unlinked > 0);
 	if (rel.d)
 		cache_dir_put(t->cache, rel.d);
