@@ -7,6 +7,8 @@
  *
  * Always true: a connection is in the list from accept to close, so that stopping
  * finds and wakes all of them; the pool's threads are joined before the server goes.
+ * Sockets are made and removed by who holds CTL_RUN_LOCK: a device's number is another
+ * mount's as soon as ours is gone, and so is the socket's path.
  */
 #include "tools/mount_ctl.h"
 
@@ -19,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -35,6 +38,7 @@
 #define REQUEST_S 10 /* how long a request may take to come */
 #define REPLY_S 30   /* how long a client may take to read a line */
 #define DEAD_AFTER_S 60
+#define CTL_RUN_LOCK CTL_RUN_DIR "/lock" /* flock(2), for as long as it takes */
 
 struct ctl_server {
 	/* Constant after start. */
@@ -238,6 +242,17 @@ static void *server_main(void *arg)
 
 /* ---- start and stop -------------------------------------------------------------------- */
 
+/* A descriptor that holds the lock until it is closed. */
+static int run_dir_lock(void)
+{
+	AUTO_CLOSE int fd = open(CTL_RUN_LOCK, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	int r = fd < 0 ? -1 : flock(fd, LOCK_EX);
+
+	while (r < 0 && fd >= 0 && errno == EINTR)
+		r = flock(fd, LOCK_EX);
+	return r < 0 ? -errno : TAKE_FD(fd);
+}
+
 static bool is_refused(const char *path)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -269,10 +284,14 @@ static void remove_dead_sockets(void)
 static int listen_at(struct ctl_server *s)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	AUTO_CLOSE int lock = -1;
 	struct stat st;
 
 	if (mkdir(CTL_RUN_DIR, 0755) < 0 && errno != EEXIST)
 		return -errno;
+	lock = run_dir_lock();
+	if (lock < 0)
+		return lock;
 	remove_dead_sockets();
 	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (s->fd < 0)
@@ -334,10 +353,19 @@ static void cancel_all(struct ctl_server *s)
 	lock_drop(&s->lock);
 }
 
+/* It is ours while its inode is: that has no other while we listen. */
+static void remove_own_socket(const struct ctl_server *s)
+{
+	AUTO_CLOSE int lock = run_dir_lock();
+	struct stat st;
+
+	if (lock >= 0 && stat(s->path, &st) == 0 && st.st_ino == s->path_ino)
+		unlink(s->path);
+}
+
 void ctl_server_stop(struct ctl_server *s)
 {
 	uint64_t one = 1;
-	struct stat st;
 
 	if (!s)
 		return;
@@ -346,8 +374,8 @@ void ctl_server_stop(struct ctl_server *s)
 			;
 		pthread_join(s->thread, NULL);
 	}
-	if (s->path_ino && stat(s->path, &st) == 0 && st.st_ino == s->path_ino)
-		unlink(s->path);
+	if (s->path_ino)
+		remove_own_socket(s);
 	cancel_all(s);
 	pool_free(s->pool);
 	if (s->fd >= 0)

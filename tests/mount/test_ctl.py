@@ -10,6 +10,8 @@ import signal
 import socket
 import stat
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -189,6 +191,44 @@ def test_dead_sockets_are_removed(m):
             server.close()
             if os.path.exists(path):
                 os.unlink(path)
+
+
+SLOW_UNLINK = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=unlink",
+               "-e", "inject=unlink:delay_enter=3000000"]
+
+
+def test_socket_of_the_next_mount(mount):
+    """A daemon ends, and is slow between looking at its socket and removing it: the number of its
+    device, and with it the path, is given to a new mount meanwhile, whose socket stays."""
+    old = mount()
+    path = socket_of(old)
+    with subprocess.Popen([*SLOW_UNLINK, "-P", path, "-p", str(old.pid)],
+                          stderr=subprocess.DEVNULL):
+        proc.wait_until(lambda: "TracerPid:\t0" not in open(
+            f"/proc/{old.pid}/status", encoding="ascii").read(), 10, "strace attached")
+        proc.run("umount", old.path)
+        new = [mount()]
+        while socket_of(new[-1]) != path and len(new) < 10:
+            new.append(mount())
+        old.wait_exit(want=0)
+    assert [m.ctl("status").returncode for m in new] == [0] * len(new)
+
+
+def test_socket_where_a_dead_one_was(mount):
+    """A daemon finds a killed one's socket, and is slow to remove it: whoever has that path
+    meanwhile keeps his."""
+    first, dead = mount(), mount()
+    path = socket_of(dead)
+    dead.kill()
+    os.utime(path, (0, 0))
+    first.stop() # its number is the next one to be given, the dead one's follows
+    slow = mount(start=False, wrapper=[*SLOW_UNLINK, "-P", path])
+    with ThreadPoolExecutor() as pool:
+        started = pool.submit(slow.start)
+        time.sleep(proc.scaled(1.5))
+        new = mount()
+        started.result()
+    assert [m.ctl("status").returncode for m in (new, slow)] == [0, 0]
 
 
 def test_garbage(m):
