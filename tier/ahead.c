@@ -29,8 +29,9 @@
 #include "tier/tier_int.h"
 
 #define STREAMS 64
-#define IN_ORDER 2 /* files opened one after the other that make a stream */
-#define MISSES 2   /* of them, asked for although they were kept, that make all of them lost */
+#define IN_ORDER 2   /* files opened one after the other that make a stream */
+#define APART_MOST 4 /* so many more, where such a guess was wrong as often in a row, and once */
+#define MISSES 2     /* of them, asked for although they were kept, that make all of them lost */
 #define AHEAD_BYTES (8u << 20)
 #define AHEAD_OBJECTS 32
 #define WALK_ROWS 16384 /* most rows looked at by one job */
@@ -49,6 +50,7 @@ struct stream {
 	char half[ROW_NAME_MAX + 1];   /* the next job begins when this is passed */
 	unsigned in_order;	       /* files since first; 0: none was opened */
 	unsigned late;		       /* in turn opened before last */
+	unsigned apart; /* in turn guessed to be one after the other, and far apart */
 	unsigned round; /* how often it began anew: what a job found is of one round */
 	bool busy, at_end;
 	unsigned misses; /* of the files opened last: whose bytes the kernel then asked for */
@@ -224,13 +226,14 @@ static void walk(struct walk *w)
 static bool are_near(struct walk *w, const char *from, const char *to, unsigned most)
 {
 	struct file_row rows[PAGE_ROWS];
+	int page = most + 2 < PAGE_ROWS ? (int)most + 2 : PAGE_ROWS;
 	unsigned between = 0;
 	char after[ROW_NAME_MAX + 1];
 	int n;
 
 	strcpy(after, from);
 	do {
-		n = cat_files_after(w->t->cat, w->dir, after, rows, PAGE_ROWS);
+		n = cat_files_after(w->t->cat, w->dir, after, rows, page);
 		for (int i = 0; i < n; i++) {
 			if (strcmp(rows[i].name, to) >= 0)
 				return true;
@@ -239,7 +242,7 @@ static bool are_near(struct walk *w, const char *from, const char *to, unsigned 
 				return false;
 			strcpy(after, rows[i].name);
 		}
-	} while (n == PAGE_ROWS);
+	} while (n == page);
 	return n >= 0;
 }
 
@@ -264,6 +267,7 @@ static void restart(struct stream *s, const char *name)
 
 static void job_done(struct stream *s, const struct walk *w)
 {
+	s->apart = w->apart ? s->apart + 1 : 0;
 	if (w->apart) {
 		restart(s, s->last);
 		return;
@@ -332,8 +336,19 @@ static struct stream *find(struct ahead *a, dirid_t dir, bool make) REQUIRES(a->
 	if (!oldest || !make)
 		return NULL;
 	oldest->dir = dir;
-	oldest->in_order = 0;
+	oldest->in_order = oldest->apart = 0;
 	return oldest;
+}
+
+/*
+ * Who reads at random opens two in order half of the time, six of them hardly ever.  One wrong
+ * guess is not held against a directory: who reads in order may jump.
+ */
+static bool is_in_order(const struct stream *s)
+{
+	unsigned more = s->apart > 1 ? s->apart - 1 : 0;
+
+	return s->in_order >= IN_ORDER + (more < APART_MOST ? more : APART_MOST);
 }
 
 /* One of several readers, a little behind the others; not who begins anew. */
@@ -374,9 +389,9 @@ static struct node *dir_of(struct tier *t, struct node *node)
 
 void ahead_opened(struct tier *t, struct node *node, const struct file_row *row)
 {
+	bool kept = node_pages(node) == row->attempt, go = false;
 	struct ahead *a = t->ahead;
 	struct stream *s;
-	bool go = false;
 
 	if (t->conf->read_cache == 0)
 		return;
@@ -388,8 +403,9 @@ void ahead_opened(struct tier *t, struct node *node, const struct file_row *row)
 			s->misses = 0;
 		s->last_missed = false;
 		advance(s, row->name);
-		go = s->in_order >= IN_ORDER && !s->busy && !s->at_end &&
-		     strcmp(s->last, s->half) >= 0;
+		/* what the kernel has from before needs no job to be found */
+		go = is_in_order(s) && !s->busy && !s->at_end && strcmp(s->last, s->half) >= 0 &&
+		     (!kept || s->missed || s->loaded[0]);
 		s->busy = s->busy || go;
 	}
 	lock_drop(&a->lock);

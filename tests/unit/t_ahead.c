@@ -202,6 +202,53 @@ static void a_jump(void **state)
 	world_free(w);
 }
 
+/* Where guesses were wrong it takes more of them in order; there, and not for ever. */
+static void at_random_and_then_in_order(void **state)
+{
+	struct world *w = world(400, 1, 100, "pack_below=0");
+	unsigned first;
+
+	for (unsigned i = 0; i < 20; i++)
+		for (unsigned k = 100 - i; k < 400; k += 50)
+			opened(w, k);
+	assert_int_equal(counts(w).loads, 0);
+	opened(w, 0);
+	opened(w, 1);
+	opened(w, 2);
+	assert_int_equal(counts(w).loads, 0);
+	for (first = 3; counts(w).loads == 0; first++)
+		opened(w, first);
+	assert_in_range(first, 4, 7);
+	for (unsigned i = first; i < 100; i++)
+		assert_true(take(w, i));
+	opened(w, 200);
+	opened(w, 201);
+	assert_true(take(w, 202));
+	world_free(w);
+}
+
+/* What the kernel kept is opened, and no more: nobody looks for what comes next. */
+static void kept_by_the_kernel(void **state)
+{
+	struct world *w = world(100, 1, 1000, "pack_below=0");
+	struct node *node = tree_root(w->rig->t->tree);
+
+	for (unsigned i = 0; i < 50; i++) {
+		node_set_pages(node, w->row[i].attempt);
+		opened(w, i);
+	}
+	assert_int_equal(counts(w).loads, 0);
+	node_set_pages(node, 0);
+	opened(w, 50); /* and here it ends */
+	assert_int_equal(counts(w).loads, WINDOW);
+	node_set_pages(node, w->row[51].attempt);
+	for (unsigned i = 51; i < 50 + WINDOW; i++)
+		assert_true(take(w, i));
+	assert_in_range(counts(w).loads, WINDOW + 1, 2 * WINDOW);
+	node_set_pages(node, 0);
+	world_free(w);
+}
+
 static void some_left_out(void **state)
 {
 	struct world *w = world(100, 1, 100, "pack_below=0");
@@ -461,6 +508,8 @@ int main(void)
 		cmocka_unit_test(from_the_middle),
 		cmocka_unit_test(here_and_there),
 		cmocka_unit_test(a_jump),
+		cmocka_unit_test(at_random_and_then_in_order),
+		cmocka_unit_test(kept_by_the_kernel),
 		cmocka_unit_test(some_left_out),
 		cmocka_unit_test(each_opened_twice),
 		cmocka_unit_test(several_readers),
