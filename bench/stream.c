@@ -8,7 +8,7 @@
  * Lines of the standard input:
  *
  *   writers N RATE	N write from now on, RATE files a second in all; 0: as many as they can
- *   readers N		N read single files of the hours that are cold
+ *   readers N RATE	N read single files of the hours that are cold, RATE a second in all
  *   cold KEPT LOW HIGH	those are the first KEPT, and LOW to HIGH - 1
  *   remove LOW HIGH	hours LOW to HIGH - 1 are removed, if they were not
  *   report		one line of JSON: what was done since the last report
@@ -74,7 +74,7 @@ struct role {
 };
 
 struct shared {
-	_Atomic unsigned writers, readers, rate;
+	_Atomic unsigned writers, readers, rate, read_rate;
 	_Atomic unsigned kept, low, high; /* cold hours */
 	_Atomic unsigned remove_low, remove_high;
 	_Atomic unsigned removed[REMOVERS]; /* hours below it are, of one's cameras */
@@ -203,29 +203,34 @@ static int write_file(struct stream *s, unsigned c, unsigned n)
 	return done(s, K_FILE, first, 0, path);
 }
 
+/* Sleeps until it is time for the next one of those who together do `rate` a second; 0: at once. */
+static void pace(uint64_t *due, unsigned all, unsigned rate)
+{
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+
+	if (!rate)
+		return;
+	*due += (uint64_t)SECOND_NS * all / rate;
+	if (*due > now)
+		pause_ns(*due - now);
+	else if (now - *due > SECOND_NS)
+		*due = now;
+}
+
 /* Writer w of several has cameras w, w + writers, ...; their numbers change only while none writes. */
 static void be_writer(struct stream *s, unsigned w)
 {
 	unsigned all = s->s->writers, c = w % s->cameras;
-	uint64_t due = clock_ns(CLOCK_MONOTONIC), now;
+	uint64_t due = clock_ns(CLOCK_MONOTONIC);
 
 	while (s->s->writers == all && w < s->cameras) {
-		unsigned rate = s->s->rate;
-
 		if (write_file(s, c, s->s->next[c]++) < 0)
 			pause_ns(IDLE_NS);
 		s->me->cpu_ns = s->cpu_before_ns + clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 		c += all;
 		if (c >= s->cameras)
 			c = w;
-		if (!rate)
-			continue;
-		now = clock_ns(CLOCK_MONOTONIC);
-		due += (uint64_t)SECOND_NS * all / rate;
-		if (due > now)
-			pause_ns(due - now);
-		else if (now - due > SECOND_NS)
-			due = now;
+		pace(&due, all, s->s->rate);
 	}
 }
 
@@ -283,6 +288,8 @@ static unsigned roll(struct stream *s, unsigned below)
 
 static void be_reader(struct stream *s, unsigned r)
 {
+	uint64_t due = clock_ns(CLOCK_MONOTONIC);
+
 	while (r < s->s->readers) {
 		unsigned kept = s->s->kept, low = s->s->low, high = s->s->high;
 		unsigned hours = kept + (high > low ? high - low : 0), hour;
@@ -296,6 +303,7 @@ static void be_reader(struct stream *s, unsigned r)
 			hour = hour - kept + low;
 		read_file(s, roll(s, s->cameras), hour * s->files + roll(s, s->files));
 		s->me->cpu_ns = s->cpu_before_ns + clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+		pace(&due, s->s->readers, s->s->read_rate);
 	}
 }
 
@@ -468,7 +476,8 @@ static int command(struct stream *s, const char *line)
 		s->s->rate = b;
 		s->s->writers = a;
 		return start(s, 0, a);
-	} else if (sscanf(line, "readers %u", &a) == 1 && a <= READERS_MAX) {
+	} else if (sscanf(line, "readers %u %u", &a, &b) == 2 && a <= READERS_MAX) {
+		s->s->read_rate = b;
 		s->s->readers = a;
 		wait_for(s, WRITERS_MAX + a, WRITERS_MAX + READERS_MAX);
 		return start(s, WRITERS_MAX, a);

@@ -77,7 +77,7 @@ class Stream:
 
 
 class Tar(threading.Thread):
-    """Reads one cold hour after the other, as who copies them."""
+    """Reads one cold hour of a camera after the other, as who copies them."""
 
     def __init__(self, run, stream):
         super().__init__(daemon=True)
@@ -85,8 +85,9 @@ class Tar(threading.Thread):
         self.hours, self.bytes, self.cpu_s, self.range = 0, 0, 0.0, (KEPT, KEPT)
 
     def run(self):
-        number = 0
-        while not self.ended.is_set():
+        number, due = 0, time.monotonic()
+        while not self.ended.wait(max(0, due - time.monotonic())):
+            due = max(due, time.monotonic() - 1) + self.run_.args.tar_every
             low, high = self.range
             kept = list(range(KEPT)) + list(range(low, high))
             hour = kept[number // self.stream.cameras % len(kept)]
@@ -136,9 +137,9 @@ class Run:
         self.mount.restart(**BUSY)
         self.tar = Tar(self, stream)
         self.tar.start()
-        stream.tell("readers", self.args.readers)
+        stream.tell("readers", self.args.readers, self.args.reads)
         self.phase("together", self.args.minutes, stream)
-        stream.tell("readers", 0)
+        stream.tell("readers", 0, 0)
         self.tar.ended.set()
         self.tar.join(300)
         self.tar = None
