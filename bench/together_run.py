@@ -2,11 +2,13 @@
 """The phases of bench/together, and one line of figures for each minute of them.
 
     prepare     a few hours are written, archived and released: what is always cold
-    before      the upload alone; nothing is due
-    together    upload, archiving, release, cold reading, tar, retention
-    after       the upload alone again
+    before      the upload alone, at full speed; nothing is due
+    burst       upload at full speed, archiving, release, cold reading, tar, retention
+    together    the same at a pace which can be kept up for ever
+    after       the upload alone again, at full speed
 
-The daemon is started anew between two phases, as `archive_after` is what makes the reaper idle.
+The daemon is started anew where that changes `archive_after`, which is what makes the reaper idle.
+At full speed a cache fills whatever archives it: those phases end when a third of the room is left.
 """
 
 import collections
@@ -21,6 +23,7 @@ from pylib import proc
 from systems import cpu_s
 
 STREAM = os.path.join(proc.BUILD, "bench", "stream")
+LEFT = 1 / 3        # of the room, at which an upload at full speed ends
 ROOM_BYTES = 3 << 30     # at which a run ends
 KEPT = 2            # hours that are never removed
 IDLE = {"archive_after": "1h", "release_after": "24h"}
@@ -127,25 +130,29 @@ class Run:
         self.lines, self.complaints, self.slow, self.last = [], [], [], None
         self.began, self.tar = time.monotonic(), None
         self.low = self.removed_to = self.cold_to = KEPT     # hours, but for those that are kept
+        self.room = None
 
     # --- phases ---
 
     def everything(self, stream):
         self.prepare(stream)
-        self.phase("before", self.args.alone, stream)
-        self.wait_removed(stream)
+        self.room = self.free_bytes()
+        self.phase("before", self.args.alone, stream, 0)
+        self.remove_all(stream)
         self.mount.restart(**BUSY)
         self.tar = Tar(self, stream)
         self.tar.start()
         stream.tell("readers", self.args.readers, self.args.reads)
-        self.phase("together", self.args.minutes, stream)
+        if self.args.burst:
+            self.phase("burst", self.args.burst, stream, 0)
+        self.phase("together", self.args.minutes, stream, self.args.rate)
         stream.tell("readers", 0, 0)
         self.tar.ended.set()
         self.tar.join(300)
         self.tar = None
         self.leave(stream)
         self.mount.restart(**IDLE)
-        self.phase("after", self.args.alone, stream)
+        self.phase("after", self.args.alone, stream, 0)
         found = stream.report()
         if found["errors"]:
             self.complaints.append(f"{found['errors']} requests failed; the first: {found['error']}")
@@ -161,51 +168,56 @@ class Run:
         stream.tell("cold", KEPT, 0, 0)
         self.mount.restart(**IDLE)
 
-    def wait_removed(self, stream):
-        """A mount in which somebody still removes files cannot be unmounted."""
+    def remove_all(self, stream):
+        """Of what was uploaded alone.  Nobody removes afterwards: the mount is not in use."""
+        self.removed_to = self.cold_to = max(self.removed_to, self.next_hours(stream))
+        stream.tell("remove", self.low, self.removed_to)
         proc.wait_until(lambda: self.removed_to == self.low or
                         stream.report()["removed"] >= self.removed_to, 1200,
-                        "old hours removed", every=0.2)
+                        "hours removed that were uploaded alone", every=0.2)
 
     def leave(self, stream):
         """What is there stays, so that its removal is not in the way of the upload alone."""
-        self.low = self.removed_to = max(self.removed_to, stream.report()["hours"])
+        self.low = self.removed_to = self.cold_to = max(self.removed_to, stream.report()["hours"])
         stream.tell("cold", KEPT, 0, 0)
         stream.tell("remove", self.low, self.low)
 
-    def phase(self, name, minutes, stream):
-        self.say(f"{name}, {minutes:g} minutes")
-        stream.tell("writers", self.args.writers, self.args.rate)
+    def phase(self, name, minutes, stream, rate):
+        self.say(f"{name}, {minutes:g} minutes, "
+                 + (f"{rate} files/s" if rate else "at full speed"))
+        stream.tell("writers", self.args.writers, rate)
         self.line(name, stream, first=True)
         end = time.monotonic() + minutes * 60
-        due = time.monotonic()
-        while due < end - self.args.every / 2:
+        due, full = time.monotonic(), False
+        while due < end - self.args.every / 2 and not full:
             due += self.args.every
-            while (left := due - time.monotonic()) > 0:
+            while not full and (left := due - time.monotonic()) > 0:
                 time.sleep(min(left, 0.5))
                 self.retention(stream)
-                self.check_room()
+                full = self.is_full(rate)
             self.line(name, stream)
         stream.tell("writers", 0, 0)
 
     # --- retention ---
 
-    def check_room(self):
-        """Objects that are not dropped as fast as hours are removed must not fill the machine."""
+    def free_bytes(self):
         room = os.statvfs(self.mount.cache)
-        assert room.f_bavail * room.f_frsize > ROOM_BYTES, "the medium is nearly full"
+        return room.f_bavail * room.f_frsize
+
+    def is_full(self, rate):
+        """Objects that are not dropped as fast as hours are removed must not fill the machine."""
+        free = self.free_bytes()
+        assert free > ROOM_BYTES, "the medium is nearly full"
+        return rate == 0 and free < LEFT * self.room
 
     def retention(self, stream):
-        """Which hours are cold, and which are too old for the room there is."""
+        """Which hours are cold, and which of those are too old for the room there is."""
         hours = min(self.next_hours(stream), 1 << 30)
         most = max(2, min(int(self.args.room * 1e9 / stream.hour_bytes),
                           self.args.most // (stream.files * stream.cameras)))
-        self.cold_to = max(self.cold_to, self.removed_to)
         while self.tar and self.cold_to < hours and self.is_cold(stream, self.cold_to):
             self.cold_to += 1
-        if hours - self.removed_to > most:
-            self.removed_to = hours - most
-        self.cold_to = max(self.cold_to, self.removed_to)
+        self.removed_to = max(self.removed_to, self.cold_to - most)
         stream.tell("cold", KEPT, self.removed_to, self.cold_to)
         stream.tell("remove", self.low, self.removed_to)
         if self.tar:

@@ -96,8 +96,9 @@ def together(tmp_path_factory):
     """(together.json, together.html, output) of half a minute on a store that is late."""
     out = tmp_path_factory.mktemp("together")
     done = proc.run(os.path.join(os.path.dirname(BENCH), "together"), "--store", "delayed",
-                    "--minutes", "0.2", "--alone", "0.05", "--every", "3", "--rate", "300",
-                    "--cameras", "4", "--files", "20", "--room", "0.1", "--out", out, deadline=280)
+                    "--minutes", "0.2", "--alone", "0.05", "--burst", "0.05", "--every", "3",
+                    "--rate", "300", "--cameras", "4", "--files", "20", "--room", "0.1",
+                    "--out", out, deadline=280)
     with open(out / "together.json", encoding="utf-8") as file:
         results = json.load(file)
     with open(out / "together.html", encoding="utf-8") as file:
@@ -109,7 +110,7 @@ def test_all_happened_together(together):
     results, _, output = together
     assert results["complaints"] == []
     phases = results["phases"]
-    assert list(phases) == ["before", "together", "after"]
+    assert list(phases) == ["before", "burst", "together", "after"]
     for name, phase in phases.items():
         assert phase["files_s"] > 0 and phase["cpu"]["daemon"] > 0, name
         assert phase["longest_ms"]["create"] >= phase["p99_ms"]["create"] * 0.93 > 0, name
@@ -134,7 +135,7 @@ def test_together_has_verdicts(together):
     assert found["growth of memory of the daemon"]["verdict"] == "not measured"
     loss = next(v["got"] for what, v in found.items() if what.startswith("loss"))
     alone = max(results["phases"][name]["files_s"] for name in ("before", "after"))
-    assert loss == pytest.approx(1 - results["phases"]["together"]["files_s"] / alone)
+    assert loss == pytest.approx(1 - results["phases"]["burst"]["files_s"] / alone)
     for plot in re.findall(r"<svg .*?</svg>", report):
         assert xml.dom.minidom.parseString(plot).getElementsByTagName("text")
 
