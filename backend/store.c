@@ -75,7 +75,7 @@ static void reply(const struct store_request *q, int64_t result)
 void store_answer(struct store *s, const struct store_request *q, int64_t result)
 {
 	if (result != -ETIMEDOUT || !q->hurried)
-		store_note(s, q->op, result, q->len_bytes);
+		store_note(s, q, result);
 	reply(q, result);
 }
 

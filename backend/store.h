@@ -47,6 +47,12 @@ struct store_attrs {
 	const char *attempt; /* borrowed, 1 to STORE_ATTEMPT_MAX - 1 bytes */
 	const char *path;    /* borrowed; bytes; for people and rescue; may be NULL */
 	uint32_t crc32c;     /* of the data */
+	/*
+	 * Also where the store is full, as far as it goes: for the little that has to be written
+	 * before objects can be dropped.  RADOS: LIBRADOS_OPERATION_FULL_FORCE, up to the OSD's
+	 * osd_failsafe_full_ratio; dir: from the part of the disk that others leave free.
+	 */
+	bool even_full;
 };
 
 /* What the store itself says, from the bytes it holds.  attempt "": put by others. */

@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -29,8 +30,10 @@
 
 #define READ_BYTES (1U << 20)
 #define ALIGN_BYTES 4096
-#define PRUNED_TRIES 1000    /* how often drops may remove the directory under a put's feet */
-#define PATH_ATTR_LEAST 1024 /* a longer path may be left out where xattrs have no room */
+#define PRUNED_TRIES 1000	/* how often drops may remove the directory under a put's feet */
+#define PATH_ATTR_LEAST 1024	/* a longer path may be left out where xattrs have no room */
+#define LEFT_BYTES (1ULL << 30) /* free for store_attrs.even_full, or this part of a small disk: */
+#define LEFT_PARTS 100
 
 /* A regular file at a key.  A descriptor or -errno; -ENOENT for anything else. */
 static int object_open(int dirfd, const char *key, int flags, struct stat *st)
@@ -186,6 +189,19 @@ static int link_into(struct dir *d, const char *parent, const char *name, struct
 	return r;
 }
 
+/* What is left free is for what has to be written before objects can be dropped. */
+static bool is_full(struct dir *d, size_t len_bytes)
+{
+	struct statvfs vfs;
+	uint64_t total, left;
+
+	if (fstatvfs(d->root, &vfs) < 0)
+		return false;
+	total = (uint64_t)vfs.f_blocks * vfs.f_frsize;
+	left = total / LEFT_PARTS < LEFT_BYTES ? total / LEFT_PARTS : LEFT_BYTES;
+	return (uint64_t)vfs.f_bavail * vfs.f_frsize < len_bytes + left;
+}
+
 int dir_put(struct dir *d, const char *key, const void *data, size_t len_bytes,
 	    const struct store_attrs *attrs)
 {
@@ -193,6 +209,9 @@ int dir_put(struct dir *d, const char *key, const void *data, size_t len_bytes,
 	char parent[STORE_KEY_MAX];
 	const char *name = dir_split(key, parent);
 	int r = -ENOENT;
+
+	if (!attrs->even_full && is_full(d, len_bytes))
+		return -ENOSPC;
 
 	for (int i = 0; i < PRUNED_TRIES && r == -ENOENT; i++)
 		r = place_open(d, parent, name, &p);

@@ -185,6 +185,13 @@ static void perform(struct fault_op *o)
 	case FAULT_DOWN:
 		time_out(o);
 		break;
+	case FAULT_FULL:
+		if (!o->req.attrs.even_full) {
+			finish(o, -ENOSPC);
+			break;
+		}
+		forward(o);
+		break;
 	default:
 		forward(o);
 		break;

@@ -12,6 +12,7 @@
 enum fault_action {
 	FAULT_NONE,
 	FAULT_ERROR, /* not done; verdict.error */
+	FAULT_FULL,  /* put: -ENOSPC, unless store_attrs.even_full */
 	FAULT_SHORT, /* get: done, half of the bytes are returned */
 	FAULT_FLIP,  /* get: one bit of the data is wrong; verify: of the checksum */
 	FAULT_LOST,  /* done, but the reply is -ETIMEDOUT */

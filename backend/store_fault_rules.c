@@ -6,7 +6,7 @@
  *
  *	OP		put get verify stat drop list, or * for all
  *	ACTION		error ERRNO	fails with it, undone: error EIO
- *			full		put only: error ENOSPC
+ *			full		put only: error ENOSPC, where that is not to go even then
  *			down [now]	no answer: undone, -ETIMEDOUT after the store's timeout
  *			lost [now]	done, but the answer is lost: -ETIMEDOUT
  *			short		get only: returns half of the bytes
@@ -134,8 +134,7 @@ static int parse_action(const char *word, char **rest, struct rule *r)
 		return arg ? units_parse_ms(arg, &v->delay_ms) : -EINVAL;
 	}
 	if (strcmp(word, "full") == 0) {
-		v->action = FAULT_ERROR;
-		v->error = -ENOSPC;
+		v->action = FAULT_FULL;
 		r->ops &= OP_BIT(STORE_PUT);
 	} else if (strcmp(word, "short") == 0) {
 		v->action = FAULT_SHORT;

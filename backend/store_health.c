@@ -150,13 +150,15 @@ static void note_failure(struct store *s, enum store_op op, int r)
 	s->errors++;
 }
 
-void store_note(struct store *s, enum store_op op, int64_t result, size_t len_bytes)
+void store_note(struct store *s, const struct store_request *q, int64_t result)
 {
+	enum store_op op = q->op;
+
 	s->counts[op]++;
 	if (result < 0)
 		note_failure(s, op, (int)result);
 	else if (op == STORE_PUT)
-		s->bytes_put += len_bytes;
+		s->bytes_put += q->len_bytes;
 	else if (op == STORE_GET)
 		s->bytes_got += (uint64_t)result;
 
@@ -167,7 +169,7 @@ void store_note(struct store *s, enum store_op op, int64_t result, size_t len_by
 		store_end_trouble(s, STORE_DOWN);
 	if (result < 0)
 		return;
-	if (op == STORE_PUT)
+	if (op == STORE_PUT && !q->attrs.even_full)
 		store_end_trouble(s, STORE_FULL);
 	if (op == STORE_PUT || op == STORE_DROP)
 		store_end_trouble(s, STORE_WRITE_REFUSED);

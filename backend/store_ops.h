@@ -96,10 +96,11 @@ void store_fini(struct store *s);
 /*
  * The result of one operation: an errno, or 0, or for GET the bytes.  Counts it,
  * and sets or ends troubles: -ETIMEDOUT is DOWN, any answer but -EIO its end,
- * -ENOSPC and -EDQUOT are FULL until a PUT succeeds, -EACCES is refusal until an
- * operation of the same kind succeeds.  Any thread; cheap when all is well.
+ * -ENOSPC and -EDQUOT are FULL until a PUT succeeds (one that goes even then says nothing of
+ * it), -EACCES is refusal until an operation of the same kind succeeds.  Any thread; cheap when
+ * all is well.
  */
-void store_note(struct store *s, enum store_op op, int64_t result, size_t len_bytes);
+void store_note(struct store *s, const struct store_request *q, int64_t result);
 
 /*
  * The end of every operation: store_note() with its result, then its callback.  One that

@@ -44,7 +44,8 @@ static int send_put(struct rop *o, rados_ioctx_t io)
 					strlen(o->req.attrs.path));
 	/* FULL_TRY: a full pool answers, instead of letting us wait in silence. */
 	r = rados_aio_write_op_operate(w, io, o->done, o->req.key, NULL,
-				       LIBRADOS_OPERATION_FULL_TRY);
+				       o->req.attrs.even_full ? LIBRADOS_OPERATION_FULL_FORCE
+							      : LIBRADOS_OPERATION_FULL_TRY);
 	rados_release_write_op(w);
 	return r;
 }

@@ -203,12 +203,15 @@ int cat_dir_path(struct catalogue *c, dirid_t id, char **ret);
 /* The path text of a path id (objdir); heap.  -ENOENT. */
 int cat_path_text(struct catalogue *c, int64_t path_id, char **ret);
 
-/*
- * Trash rows with id > after, oldest id first; fini each.  due_before_ns 0: all;
- * otherwise a call costs as much as there are due rows, not as there are rows.
- */
-int cat_trash_after(struct catalogue *c, int64_t after, int64_t due_before_ns,
-		    struct trash_row *rows, int max);
+/* Up to max trash rows with id > after, oldest id first; fini each. */
+int cat_trash_after(struct catalogue *c, int64_t after, struct trash_row *rows, int max);
+/* A place between trash rows in the order in which they are due; all zero: before all that are. */
+struct trash_place {
+	int64_t due_ns, id; /* of the row before it */
+};
+/* Up to max of those that are due at due_ns (INT64_MAX: all), behind `after`; fini each. */
+int cat_trash_due(struct catalogue *c, const struct trash_place *after, int64_t due_ns,
+		  struct trash_row *rows, int max);
 /* The newest trash row of this ino with the same size and crc; fini.  -ENOENT. */
 int cat_trash_find_same(struct catalogue *c, uint64_t ino, uint64_t size, uint32_t crc32c,
 			struct trash_row *ret);

@@ -165,17 +165,29 @@ static void fini_trash(void *row)
 	trash_row_fini(row);
 }
 
-int cat_trash_after(struct catalogue *c, int64_t after, int64_t due_before_ns,
-		    struct trash_row *rows, int max)
+int cat_trash_after(struct catalogue *c, int64_t after, struct trash_row *rows, int max)
 {
 	AUTO_QUERY struct query q = { 0 };
-	int r = reader_query(c, due_before_ns ? SQL_TRASH_DUE : SQL_TRASH_AFTER, &q);
+	int r = reader_query(c, SQL_TRASH_AFTER, &q);
 
 	if (r < 0)
 		return r;
 	query_bind_int(&q, after);
-	if (due_before_ns)
-		query_bind_int(&q, due_before_ns);
+	query_bind_int(&q, max);
+	return query_rows(&q, rows, sizeof(*rows), max, load_trash, fini_trash);
+}
+
+int cat_trash_due(struct catalogue *c, const struct trash_place *after, int64_t due_ns,
+		  struct trash_row *rows, int max)
+{
+	AUTO_QUERY struct query q = { 0 };
+	int r = reader_query(c, SQL_TRASH_DUE, &q);
+
+	if (r < 0)
+		return r;
+	query_bind_int(&q, after->due_ns);
+	query_bind_int(&q, after->id);
+	query_bind_int(&q, due_ns);
 	query_bind_int(&q, max);
 	return query_rows(&q, rows, sizeof(*rows), max, load_trash, fini_trash);
 }

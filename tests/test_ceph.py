@@ -143,6 +143,36 @@ def test_full_pool(mount, ceph, pool):
     promises.check(m, want, orphans=False)
 
 
+@pytest.mark.parametrize("what", ["quota", "osd"])
+def test_full_pool_is_emptied(mount, ceph, pool, what):
+    """What was removed makes room: the journal, without which nothing is dropped, goes into a full
+    pool, too; also after a new start.  What is not there yet follows by itself."""
+    which = pool if what == "quota" else None
+    m = mount(store=ceph.url(pool), options={**FAST, "trash_grace": "0s", "trash_grace_unseen": "0s"})
+    m.expect_log(".*")
+    gone, stays = captures(m, 6), {"stays": b"stays"}
+    m.write("stays", stays["stays"])
+    m.drain()
+    ceph.set_full(which)
+    try:
+        stays["new"] = os.urandom(5000)
+        m.write("new", stays["new"])
+        proc.wait_until(lambda: m.status()["store"]["error"], 90, "a message that it is full")
+        first, *others = sorted(gone)
+        os.unlink(m.full(first))
+        m.restart()
+        for path in others:
+            os.unlink(m.full(path))
+        proc.wait_until(lambda: not set(gone) & set(ceph.ls(pool)), 90, "removed files dropped")
+        assert m.status()["trash"]["files"] == 0
+        assert "new" not in ceph.ls(pool), "the pool was not full"
+        promises.same(m, stays, "pool full")
+    finally:
+        ceph.unset_full(which)
+    proc.wait_until(lambda: m.state("new") != "local", 120, "archived at last")
+    promises.check(m, stays, orphans=False)
+
+
 def test_pool_of_another_volume(mount, ceph, pool):
     m = mount(store=ceph.url(pool), options=FAST)
     m.write("cam/a", b"a")

@@ -25,7 +25,7 @@
 #define DROP_EVERY_MS 5000
 #define DROP_PAGE 256
 #define DROP_AT_ONCE 64 /* objects: as many as are archived at once, or the trash grows for ever */
-#define ROUND_ROWS 4096 /* of the trash, before packs have their turn */
+#define ROUND_ROWS 4096 /* looked at, before packs have their turn */
 #define WARN_MS 60000
 
 struct drop {
@@ -36,6 +36,7 @@ struct drop {
 	struct cond wake;
 	bool stop; /* protected by lock */
 	_Atomic long long warned_ms;
+	struct trash_place place; /* the thread's: where the next round begins */
 };
 
 int drop_new(struct tier *t, struct drop **ret)
@@ -164,6 +165,7 @@ struct page {
 	bool chosen[DROP_PAGE];
 	bool dropped[DROP_PAGE];
 	int n;
+	bool ahead; /* some are of transactions whose journal the store does not have yet */
 };
 
 /*
@@ -245,7 +247,9 @@ static int choose(struct tier *t, struct page *p, const int64_t *ids, size_t n)
 {
 	int chosen = 0, r;
 
+	p->ahead = false;
 	for (int i = 0; i < p->n; i++) {
+		p->ahead = p->ahead || !journal_has(t, p->row[i].file.txn);
 		r = is_asked(&p->row[i], ids, n) ? may_drop(t, &p->row[i]) : 0;
 		if (r < 0)
 			return r;
@@ -303,37 +307,56 @@ static int drop_page(struct tier *t, struct page *p, const int64_t *ids, size_t 
 	return err < 0 ? err : r < 0 ? r : dropped;
 }
 
-/* Dropped rows of all pages, until there are most of them, or the first error. */
-static int64_t drop_pages(struct tier *t, int64_t due_before_ns, const int64_t *ids, size_t n,
-			  int64_t most)
+/*
+ * Rows that are due at due_ns, from *place on, which moves along: until all were looked at
+ * (*place is the beginning again), or `most` of them, or one fails.  Dropped rows, or the error.
+ */
+static int64_t drop_pages(struct tier *t, struct trash_place *place, int64_t due_ns,
+			  const int64_t *ids, size_t n, int64_t most)
 {
 	struct page *p = calloc(1, sizeof(*p));
-	int64_t after = 0, dropped = 0;
+	int64_t dropped = 0, looked = 0;
+	bool again = false;
 	int r = 0;
 
 	if (!p)
 		return -ENOMEM;
 	do {
-		p->n = cat_trash_after(t->cat, after, due_before_ns, p->row, DROP_PAGE);
+		p->n = cat_trash_due(t->cat, place, due_ns, p->row, DROP_PAGE);
 		if (p->n <= 0) {
 			r = p->n;
+			again = true;
 			break;
 		}
-		after = p->row[p->n - 1].id;
+		*place = (struct trash_place){ p->row[p->n - 1].due_ns, p->row[p->n - 1].id };
+		looked += p->n;
 		r = drop_page(t, p, ids, n);
 		dropped += r > 0 ? r : 0;
 		for (int i = 0; i < p->n; i++)
 			trash_row_fini(&p->row[i]);
-	} while (r >= 0 && dropped < most);
+		/* So are those behind them; the first ones will be ready first. */
+		again = p->ahead && most != INT64_MAX;
+	} while (r >= 0 && !again && looked < most);
+	if (again)
+		*place = (struct trash_place){ 0 };
 	free(p);
 	return r < 0 ? r : dropped;
 }
 
 int64_t drop_now(struct tier *t, const int64_t *ids, size_t n)
 {
+	struct trash_place place = { 0 };
+
 	if (!volume_ok(t))
 		return -EAGAIN;
-	return drop_pages(t, 0, ids, n, INT64_MAX);
+	return drop_pages(t, &place, INT64_MAX, ids, n, INT64_MAX);
+}
+
+/* A round: of so many rows, that a trash of which nothing may be dropped costs no more. */
+static int64_t drop_round(struct drop *d)
+{
+	return volume_ok(d->t) ? drop_pages(d->t, &d->place, clock_real_ns(), NULL, 0, ROUND_ROWS)
+			       : 0;
 }
 
 static void *drop_main(void *arg)
@@ -343,8 +366,8 @@ static void *drop_main(void *arg)
 	bool stop, more;
 
 	do {
-		r = volume_ok(d->t) ? drop_pages(d->t, clock_real_ns(), NULL, 0, ROUND_ROWS) : 0;
-		more = r >= ROUND_ROWS;
+		r = drop_round(d);
+		more = r > 0 && d->place.id > 0;
 		if (r >= 0 && volume_ok(d->t))
 			r = packs_tidy(d->t);
 		if (r < 0 && log_ratelimit(&d->warned_ms, WARN_MS))

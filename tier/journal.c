@@ -98,7 +98,8 @@ static int ship_part(struct journal *j, const struct journal_part *part)
 	struct tier *t = j->t;
 	struct catalogue_ids ids = catalogue_ids(t->cat);
 	char key[PARTS_KEY_SIZE], attempt[STORE_ATTEMPT_MAX];
-	struct store_attrs attrs = { .attempt = attempt, .path = key };
+	/* nothing is dropped that the journal does not say is gone: a full store would stay full */
+	struct store_attrs attrs = { .attempt = attempt, .path = key, .even_full = true };
 	int r;
 
 	journal_key(&ids.node, part->seq, key, sizeof(key));

@@ -216,7 +216,8 @@ static int intent_run(struct tx *tx, void *arg)
 
 static int write_new(struct rewriting *w)
 {
-	struct store_attrs attrs = { .attempt = w->attempt, .path = w->key };
+	/* it makes room: more than half of the old one */
+	struct store_attrs attrs = { .attempt = w->attempt, .path = w->key, .even_full = true };
 	struct receipt_want want = { .attempt = w->attempt };
 	int r = catalogue_next_number(w->t->cat, &w->new.id);
 

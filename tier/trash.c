@@ -60,7 +60,7 @@ int trash_find(struct tier *t, const char *path, int64_t *ret_id)
 
 	if (!rows)
 		return -ENOMEM;
-	while ((n = cat_trash_after(t->cat, after, 0, rows, PAGE_ROWS)) > 0) {
+	while ((n = cat_trash_after(t->cat, after, rows, PAGE_ROWS)) > 0) {
 		after = rows[n - 1].id;
 		for (int i = 0; i < n; i++) {
 			if (can_come_back(&rows[i]) && strcmp(rows[i].path, path) == 0)
@@ -82,7 +82,7 @@ static int load(struct back *b, int64_t id)
 
 	if (id < 1)
 		return refuse(b, -ENOENT, "there is no such entry in the trash");
-	n = cat_trash_after(b->t->cat, id - 1, 0, &b->row, 1);
+	n = cat_trash_after(b->t->cat, id - 1, &b->row, 1);
 	if (n < 0)
 		return refuse(b, n, "the catalogue cannot be read: %s", strerror(-n));
 	if (n == 1 && b->row.id != id)

@@ -76,7 +76,7 @@ static int put_text(struct tier *t, const char *key, struct json_object *o)
 {
 	const char *text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
 	char attempt[STORE_ATTEMPT_MAX];
-	struct store_attrs attrs = { .attempt = attempt, .path = key };
+	struct store_attrs attrs = { .attempt = attempt, .path = key, .even_full = true };
 
 	object_attempt(t, 0, attempt, sizeof(attempt));
 	attrs.crc32c = crc32c(0, text, strlen(text));

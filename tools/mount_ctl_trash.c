@@ -107,7 +107,7 @@ static int walk(struct ctl_conn *c, struct ids *ids, bool tell, struct sums *ret
 
 	if (!rows)
 		return -ENOMEM;
-	while ((n = cat_trash_after(tier_catalogue(c->t), after, 0, rows, PAGE_ROWS)) > 0) {
+	while ((n = cat_trash_after(tier_catalogue(c->t), after, rows, PAGE_ROWS)) > 0) {
 		after = rows[n - 1].id;
 		for (int i = 0; i < n; i++) {
 			if (is_asked(ids, rows[i].id)) {

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from pylib import promises
+from pylib import disk, proc, promises
 
 FAST = {"archive_after": "1h", "release_after": "1h", "trash_grace": "0s"}
 
@@ -250,6 +250,28 @@ def test_pressure_releases_early(mount):
         m.write(f"cam/{i:02}", want[f"cam/{i:02}"])
     m.wait_state("cam/00", "released", deadline=60)
     promises.same(m, want, "under pressure")
+
+
+def test_full_disk_of_the_store_is_emptied(tmpdir_below, afterwards, mount):
+    """A dir store leaves a little of its disk to what must be written before it can drop."""
+    m = mount(start=False, options={**FAST, "archive_after": "1s", "trash_grace": "0s",
+                                    "trash_grace_unseen": "0s", "pack_below": "0"})
+    m.expect_log(".*")
+    small = disk.Disk("tmpfs", tmpdir_below, size_mib=64)
+    afterwards.append(small.close)
+    m.store_url = f"dir:{small.path}"
+    m.start()
+    files = [f"cam/{i:04}" for i in range(4200)]
+    for path in files:
+        m.write(path, os.urandom(16 << 10))     # less is left by chance than the journal needs
+    proc.wait_until(lambda: "space" in (m.status()["store"]["error"] or ""), 60, "a full store")
+    there = proc.wait_until(lambda: [path for path, state in m.states(*files).items()
+                                     if state != "local"], 60, "what had room")
+    assert 3000 < len(there) < 4096
+    for path in there[:500]:
+        os.unlink(m.full(path))
+    proc.wait_until(lambda: "local" not in m.states(*files[500:]).values(), 90, "the others there")
+    assert m.status()["trash"]["files"] == 0
 
 
 def test_store_full(mount):

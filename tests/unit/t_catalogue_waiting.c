@@ -61,6 +61,7 @@ static void t_trash(void **state)
 	struct fixture *f = *state;
 	struct discard d = { .row = a_file(ROW_ROOT_DIR, "a", 1), .path = "x/a" };
 	struct trash_row rows[8], same;
+	struct trash_place place = { 0 };
 	struct file_row row;
 
 	/* The same file thrice, due later each time. */
@@ -77,7 +78,7 @@ static void t_trash(void **state)
 	write_ok(f->c, run_orphan, NULL);
 	fixture_reopen(f);
 
-	assert_int_equal(cat_trash_after(f->c, 0, 0, rows, 8), 4);
+	assert_int_equal(cat_trash_after(f->c, 0, rows, 8), 4);
 	assert_int_equal(rows[2].id, d.id);
 	assert_same_file(&rows[2].file, &d.row);
 	assert_true(rows[2].file.txn > 0 && rows[2].file.txn < d.txn);
@@ -95,15 +96,20 @@ static void t_trash(void **state)
 	for (int i = 0; i < 4; i++)
 		trash_row_fini(&rows[i]);
 
-	assert_int_equal(cat_trash_after(f->c, 0, 2000, rows, 8), 3);
-	assert_int_equal(rows[1].due_ns, 2000);
-	assert_int_equal(rows[2].reason, TRASH_ORPHAN);
+	assert_int_equal(cat_trash_due(f->c, &place, 2000, rows, 8), 3);
+	assert_int_equal(rows[0].reason, TRASH_ORPHAN);
+	assert_int_equal(rows[2].due_ns, 2000);
 	write_ok(f->c, run_trash_delete, &rows[0].id);
 	assert_int_equal(catalogue_write(f->c, SYNC_NORMAL, run_trash_delete, &rows[0].id),
 			 -ENOENT);
 	for (int i = 0; i < 3; i++)
 		trash_row_fini(&rows[i]);
-	assert_int_equal(cat_trash_after(f->c, rows[1].id, 2000, rows, 8), 1);
+	place = (struct trash_place){ rows[1].due_ns, rows[1].id };
+	assert_int_equal(cat_trash_due(f->c, &place, 2000, rows, 8), 1);
+	place.id--;
+	trash_row_fini(&rows[0]);
+	assert_int_equal(cat_trash_due(f->c, &place, 2000, rows, 1), 1);
+	assert_int_equal(rows[0].id, place.id + 1);
 	trash_row_fini(&rows[0]);
 	fixture_reopen(f);
 	assert_int_equal(counts(f->c).trash, 3);

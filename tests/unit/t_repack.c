@@ -74,7 +74,7 @@ static void all_rows_move(void **state)
 	assert_int_not_equal(new, old);
 	assert_int_equal(pack_of(rig, "e/other"), new);
 	assert_int_equal(pack_of(rig, "d/in-place"), new);
-	while (cat_trash_after(rig->t->cat, after, 0, &trash, 1) == 1) {
+	while (cat_trash_after(rig->t->cat, after, &trash, 1) == 1) {
 		after = trash.id;
 		assert_int_equal(trash.file.pack, new);
 		trash_row_fini(&trash);

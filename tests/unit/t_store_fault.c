@@ -298,6 +298,7 @@ static void test_down(void **state)
 
 static void test_full(void **state)
 {
+	const struct store_attrs even = { .attempt = "node/1", .even_full = true };
 	struct store_health h;
 	char c;
 
@@ -305,6 +306,7 @@ static void test_full(void **state)
 	assert_int_equal(put("before"), 0);
 	set_rules("* full\n");
 	assert_int_equal(put("k"), -ENOSPC);
+	assert_int_equal(store_put_wait(store, "even", "x", 1, &even), 0);
 	assert_int_equal(store_get_wait(store, "before", 0, &c, 1), 1);
 	assert_int_equal(store_drop_wait(store, "before", "node/1"), 0);
 	store_health(store, &h);

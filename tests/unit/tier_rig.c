@@ -410,7 +410,7 @@ int rig_trash(struct rig *rig, struct trash_row *ret)
 	int64_t after = 0;
 	int n = 0;
 
-	while (cat_trash_after(rig->t->cat, after, 0, &row, 1) == 1) {
+	while (cat_trash_after(rig->t->cat, after, &row, 1) == 1) {
 		after = row.id;
 		if (ret) {
 			if (n > 0)

@@ -151,7 +151,7 @@ void rig_check(struct rig *rig)
 
 	assert_int_equal(rig_intents(rig), 0);
 	check_dir(&k, tree_root(rig->t->tree), ROW_ROOT_DIR);
-	while (cat_trash_after(rig->t->cat, after, 0, &row, 1) == 1) {
+	while (cat_trash_after(rig->t->cat, after, &row, 1) == 1) {
 		after = row.id;
 		keys_add(&k, &row.file);
 		trash_row_fini(&row);
