@@ -189,8 +189,9 @@ class Run:
         self.line(name, stream, first=True)
         end = time.monotonic() + minutes * 60
         due, full = time.monotonic(), False
-        while due < end - self.args.every / 2 and not full:
-            due += self.args.every
+        every = min(self.args.every, minutes * 60)
+        while due < end - every / 2 and not full:
+            due += every
             while not full and (left := due - time.monotonic()) > 0:
                 time.sleep(min(left, 0.5))
                 self.retention(stream)
