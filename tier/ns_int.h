@@ -45,5 +45,9 @@ void own_action_end(struct tier *t, struct node *dir, bool changed);
  * removed, renamed, brought back), dir's times move as the file system's would have: waits.
  */
 void user_action_done(struct tier *t, struct node *dir, bool in_cache);
+/* Where only the row of a directory has its times: its id, else 0. */
+dirid_t user_times_in_row(struct tier *t, struct node *dir);
+/* They move with the commit of what the user did; user_action_done() then says in_cache. */
+int tx_user_times(struct tx *tx, dirid_t dir);
 
 #endif

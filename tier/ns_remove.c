@@ -22,6 +22,7 @@ struct removal {
 	const struct state_of *look;
 	const char *path;    /* borrowed: of the name; NULL: a directory's */
 	const char *payload; /* borrowed: the intent's; NULL: the cache has nothing */
+	dirid_t times_of;    /* the directory whose times go with this commit; 0: none */
 	int64_t trash;	     /* out */
 	int64_t intent;	     /* out */
 };
@@ -89,6 +90,8 @@ static int unlink_run(struct tx *tx, void *arg)
 		r = rows_to_trash(m->t, tx, &now, m->path, reason, EVENT_REMOVED, &m->trash);
 	if (r == 0 && m->payload)
 		r = tx_intent_put(tx, INTENT_UNLINK, m->payload, &m->intent);
+	if (r == 0 && m->times_of)
+		r = tx_user_times(tx, m->times_of);
 	return r;
 }
 
@@ -101,7 +104,7 @@ static int unlink_undo(struct tx *tx, void *arg)
 }
 
 static int unlink_with_row(struct tier *t, struct node *parent, const char *name,
-			   const struct state_of *look)
+			   const struct state_of *look, bool *ret_times)
 {
 	struct removal m = { .t = t, .look = look };
 	char *path = NULL, *payload = NULL;
@@ -116,7 +119,10 @@ static int unlink_with_row(struct tier *t, struct node *parent, const char *name
 			r = -ENOMEM;
 			goto out;
 		}
+	} else {
+		m.times_of = user_times_in_row(t, parent);
 	}
+	*ret_times = look->has_cache || m.times_of;
 	m.path = path;
 	m.payload = payload;
 	listing_note_lost(t, parent, name);
@@ -134,6 +140,7 @@ out:
 
 static int unlink_claimed(struct tier *t, struct node *parent, const char *name, bool wait)
 {
+	bool times = true;
 	struct state_of look;
 	int r;
 
@@ -147,10 +154,10 @@ static int unlink_claimed(struct tier *t, struct node *parent, const char *name,
 	if (!look.has_row)
 		r = unlink_in_cache(t, parent, name, 0);
 	else
-		r = wait ? unlink_with_row(t, parent, name, &look) : TIER_PARK;
+		r = wait ? unlink_with_row(t, parent, name, &look, &times) : TIER_PARK;
 	if (r == 0) {
 		node_drop_name(t->tree, parent, name);
-		user_action_done(t, parent, look.has_cache);
+		user_action_done(t, parent, times);
 		reaper_touch(t, parent);
 	}
 	return r;
@@ -183,6 +190,8 @@ static int rmdir_run(struct tx *tx, void *arg)
 	r = tx_dir_delete(tx, m->look->dir_row.id);
 	if (r == 0 && m->payload)
 		r = tx_intent_put(tx, INTENT_RMDIR, m->payload, &m->intent);
+	if (r == 0 && m->times_of)
+		r = tx_user_times(tx, m->times_of);
 	return r;
 }
 
@@ -222,7 +231,7 @@ static int cache_is_empty(struct tier *t, struct node *dir)
 }
 
 static int rmdir_with_row(struct tier *t, struct node *parent, const char *name, struct node *node,
-			  const struct state_of *look)
+			  const struct state_of *look, bool *ret_times)
 {
 	struct removal m = { .t = t, .look = look };
 	char *payload = NULL;
@@ -235,7 +244,10 @@ static int rmdir_with_row(struct tier *t, struct node *parent, const char *name,
 		payload = payload_of(t, parent, name, &look->cache);
 		if (!payload)
 			return -ENOMEM;
+	} else {
+		m.times_of = user_times_in_row(t, parent);
 	}
+	*ret_times = look->has_cache || m.times_of;
 	m.payload = payload;
 	listing_note_lost(t, parent, name);
 	r = catalogue_write(t->cat, SYNC_NORMAL, rmdir_run, &m);
@@ -252,6 +264,7 @@ out:
 static int rmdir_claimed(struct tier *t, struct node *parent, const char *name, struct node *node,
 			 bool wait)
 {
+	bool times = true;
 	struct state_of look;
 	int r;
 
@@ -269,11 +282,11 @@ static int rmdir_claimed(struct tier *t, struct node *parent, const char *name, 
 	else if (cat_dir_is_empty(t->cat, look.dir_row.id) != 1)
 		r = -ENOTEMPTY;
 	else
-		r = rmdir_with_row(t, parent, name, node, &look);
+		r = rmdir_with_row(t, parent, name, node, &look, &times);
 	if (r == 0) {
 		cache_dir_forget(t->cache, node);
 		node_drop_name(t->tree, parent, name);
-		user_action_done(t, parent, look.has_cache);
+		user_action_done(t, parent, times);
 		reaper_forget(t, node);
 	}
 	return r;

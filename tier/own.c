@@ -94,6 +94,28 @@ void own_action_end(struct tier *t, struct node *dir, bool changed)
 	catalogue_submit(t->cat, &o->job);
 }
 
+dirid_t user_times_in_row(struct tier *t, struct node *dir)
+{
+	dirid_t id = node_dirid(dir);
+	struct dirfd *d;
+	int r;
+
+	if (id <= 0)
+		return 0;
+	r = cache_dir(t->cache, dir, &d);
+	if (r == 0)
+		cache_dir_put(t->cache, d);
+	return r == -ENOENT ? id : 0;
+}
+
+int tx_user_times(struct tx *tx, dirid_t dir)
+{
+	struct own_job o = { .dir = dir };
+
+	o.times.mtime_ns = o.times.ctime_ns = clock_real_ns();
+	return own_run_wait(tx, &o);
+}
+
 /* A released directory's are in its row.  Waited for: the kernel asks next, and keeps the answer. */
 void user_action_done(struct tier *t, struct node *dir, bool in_cache)
 {
