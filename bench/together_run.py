@@ -3,8 +3,9 @@
 
     prepare     a few hours are written, archived and released: what is always cold
     before      the upload alone, at full speed; nothing is due
-    burst       upload at full speed, archiving, release, cold reading, tar, retention
-    together    the same at a pace which can be kept up for ever
+    together    upload at a pace that can be kept up for ever, archiving, release, cold reading, tar,
+                retention
+    burst       the same with an upload at full speed
     after       the upload alone again, at full speed
 
 The daemon is started anew where that changes `archive_after`, which is what makes the reaper idle.
@@ -143,9 +144,9 @@ class Run:
         self.tar = Tar(self, stream)
         self.tar.start()
         stream.tell("readers", self.args.readers, self.args.reads)
+        self.phase("together", self.args.minutes, stream, self.args.rate)
         if self.args.burst:
             self.phase("burst", self.args.burst, stream, 0)
-        self.phase("together", self.args.minutes, stream, self.args.rate)
         stream.tell("readers", 0, 0)
         self.tar.ended.set()
         self.tar.join(300)

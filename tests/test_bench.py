@@ -110,7 +110,7 @@ def test_all_happened_together(together):
     results, _, output = together
     assert results["complaints"] == []
     phases = results["phases"]
-    assert list(phases) == ["before", "burst", "together", "after"]
+    assert list(phases) == ["before", "together", "burst", "after"]
     for name, phase in phases.items():
         assert phase["files_s"] > 0 and phase["cpu"]["daemon"] > 0, name
         assert phase["longest_ms"]["create"] >= phase["p99_ms"]["create"] * 0.93 > 0, name
