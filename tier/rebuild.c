@@ -60,7 +60,7 @@ static int put_fence(struct rebuild *b)
 {
 	AUTO_JSON struct json_object *o = fence_record(b);
 	char node[UID128_STR_SIZE], attempt[STORE_ATTEMPT_MAX], key[PARTS_KEY_SIZE];
-	struct store_attrs attrs = { .attempt = attempt, .path = key };
+	struct store_attrs attrs = { .attempt = attempt, .path = key, .even_full = true };
 	const char *text;
 	int r;
 

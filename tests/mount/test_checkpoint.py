@@ -79,9 +79,9 @@ def lose_catalogue(m):
     return rows
 
 
-def rebuild(m):
+def rebuild(m, wrapper=""):
     return subprocess.run([m.program("ebbctl"), "rebuild", "-o",
-                           f"meta={m.meta},store=dir:{m.store}"], text=True,
+                           f"meta={m.meta},store={wrapper}dir:{m.store}"], text=True,
                           capture_output=True, check=False, timeout=120)
 
 
@@ -186,6 +186,19 @@ def test_turned_bit(used):
         file.seek(-3, os.SEEK_END)
         file.write(byte)
     assert rebuild(used).returncode == 0
+    used.start()
+    promises.check(used, used.want)
+
+
+def test_rebuild_when_the_store_is_full(used):
+    """And the node goes on with it: what is removed makes room."""
+    used.stop()
+    lose_catalogue(used)
+    rules = os.path.join(used.dir, "rules")
+    with open(rules, "w", encoding="ascii") as file:
+        file.write("put full\n")
+    done = rebuild(used, f"fault:{rules}:")
+    assert done.returncode == 0, done.stderr
     used.start()
     promises.check(used, used.want)
 
