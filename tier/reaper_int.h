@@ -73,6 +73,7 @@ struct look {
 		     uint64_t bytes, enum told later);
 	const _Atomic bool *stop;
 	int64_t until_ms;     /* -ECANCELED when that is past; 0: as long as it takes */
+	int64_t begun_ns;     /* what has changed since is another's work; 0: all is ours */
 	struct future future; /* in and out */
 	/* out */
 	struct dir_counts counts;

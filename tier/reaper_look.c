@@ -171,6 +171,35 @@ static void look_archived(struct look *l, const char *name, const struct stat *s
 		look_tell(l, TOLD_SKIPPED, name, "a rule says never-release", 0);
 }
 
+/* Or a command would not end while files come. */
+static bool came_later(const struct look *l, const struct stat *st)
+{
+	int64_t c = ts_to_ns(st->st_ctim);
+
+	return l->begun_ns > 0 && c > l->begun_ns && c <= l->now_ns;
+}
+
+/* Counted, and left to the next look. */
+static void leave(struct look *l, const char *name, const struct stat *st, bool archived,
+		  const struct policy_says *says, int64_t age_ms)
+{
+	int64_t c = ts_to_ns(st->st_ctim), archive_ms = says->archive_after_ms - age_ms,
+		release_ms = says->release_after_ms - age_ms;
+
+	if (archived) {
+		look_count_archived(l, (uint64_t)st->st_size, c);
+		if (says->release)
+			look_sooner(&l->next_release_ms,
+				    l->now_ms + (release_ms > 0 ? release_ms : 0));
+	} else {
+		look_count_local(l, (uint64_t)st->st_size, c, says->archive);
+		if (says->archive)
+			look_sooner(&l->next_archive_ms,
+				    l->now_ms + (archive_ms > 0 ? archive_ms : 0));
+	}
+	look_tell(l, TOLD_SKIPPED, name, "it has changed since the command began", 0);
+}
+
 static int look_regular(struct look *l, const char *name, const struct stat *st)
 {
 	int64_t age_ms = age_of(l, st);
@@ -185,6 +214,10 @@ static int look_regular(struct look *l, const char *name, const struct stat *st)
 		return r;
 	strcpy(l->path + l->dir_len, name);
 	policy_ask(l->r->t->policy, l->path, name, (uint64_t)st->st_size, &says);
+	if (came_later(l, st)) {
+		leave(l, name, st, r == 0 && identity_equal(&row.id, &id), &says, age_ms);
+		return 0;
+	}
 	if (r == 0 && identity_equal(&row.id, &id))
 		look_archived(l, name, st, &row, &says, age_ms);
 	else if (look_local(l, name, st, r == 0, &says, age_ms) && r == 0)

@@ -183,6 +183,7 @@ int reaper_run(struct tier *t, const struct reap_request *req)
 	struct run run = {
 		.r = t->reaper,
 		.req = req,
+		.begun_ns = clock_real_ns(),
 		.journal_ms = t->conf->store_timeout,
 		.sink_ms = SINK_WAIT_MS,
 	};

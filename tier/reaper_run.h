@@ -38,6 +38,7 @@ struct run {
 	/* constant while jobs run */
 	struct reaper *r;
 	const struct reap_request *req;
+	int64_t begun_ns;
 	bool last; /* the last round: what is not there now does not come */
 	_Atomic bool stop;
 	int callback; /* what progress() said; the caller's thread alone */

@@ -235,6 +235,7 @@ void run_look(struct job *base)
 			.why = RELEASE_COMMAND,
 			.tell = on_told,
 			.stop = &run->stop,
+			.begun_ns = job->named ? 0 : run->begun_ns,
 		},
 		.job = job,
 	};

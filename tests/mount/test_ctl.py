@@ -10,6 +10,7 @@ import signal
 import socket
 import stat
 import subprocess
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -158,6 +159,31 @@ def test_stale_socket_is_replaced(m):
     assert m.ctl("status").returncode == 0
     if socket_of(m) != path and os.path.exists(path):
         os.unlink(path)
+
+
+@pytest.mark.parametrize("command", [("archive", "--all"), ("drain",)])
+def test_ends_while_files_come(m, command):
+    """What came before is done; what comes meanwhile is not waited for."""
+    data = fill(m, 20)
+    ended = threading.Event()
+
+    def upload():
+        number = 0
+        while not ended.wait(0.02):
+            m.write(f"cam/2017/late{number:05}", b"late")
+            number += 1
+    with ThreadPoolExecutor() as pool:
+        writer = pool.submit(upload)
+        try:
+            done = m.ctl(*command, deadline=60)
+        finally:
+            ended.set()
+        writer.result()
+    assert done.returncode == 0, done.stderr
+    assert set(m.states(*data).values()) == {"archived" if command[0] == "archive" else "released"}
+    m.drain()
+    assert set(m.states(*(f"cam/2017/{name}" for name in os.listdir(m.full("cam/2017")))).values()) \
+        == {"released"}
 
 
 def test_dead_mounts_are_not_meant(mount, m):
