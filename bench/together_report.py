@@ -2,6 +2,7 @@
 """What bench/together found: the verdicts, and one HTML file."""
 
 import os
+import statistics
 from html import escape
 
 import report
@@ -30,7 +31,7 @@ def verdict(what, wanted, got, shown, good):
 
 def losses(phases):
     """Of the upload, and of the upload for what CPU time the store left over."""
-    alone = max(phases[name]["files_s"] for name in ("before", "after") if name in phases)
+    alone = statistics.mean(phases[name]["files_s"] for name in ("before", "after"))
     busy = phases.get("burst", phases["together"])
     left = 1 - sum(busy["cpu"].get(name, 0) for name in STORE) / os.cpu_count()
     kept = busy["files_s"] / alone if alone else 0

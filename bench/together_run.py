@@ -10,6 +10,9 @@
 
 The daemon is started anew where that changes `archive_after`, which is what makes the reaper idle.
 At full speed a cache fills whatever archives it: those phases end when a third of the room is left.
+Each begins with a full page cache.  A virtual machine gives free memory back to its host, and
+whoever writes a page of it first pays for that: up to ten times the time of the write, so an upload
+into free memory is not to be compared with one that finds none.
 """
 
 import collections
@@ -151,8 +154,10 @@ class Run:
         self.tar.ended.set()
         self.tar.join(300)
         self.tar = None
-        self.leave(stream)
+        self.remove_all(stream)
         self.mount.restart(**IDLE)
+        proc.wait_until(lambda: not self.mount.status()["trash"]["files"], 1200, "an empty trash",
+                        every=0.2)
         self.phase("after", self.args.alone, stream, 0)
         found = stream.report()
         if found["errors"]:
@@ -177,13 +182,20 @@ class Run:
                         stream.report()["removed"] >= self.removed_to, 1200,
                         "hours removed that were uploaded alone", every=0.2)
 
-    def leave(self, stream):
-        """What is there stays, so that its removal is not in the way of the upload alone."""
-        self.low = self.removed_to = self.cold_to = max(self.removed_to, stream.report()["hours"])
-        stream.tell("cold", KEPT, 0, 0)
-        stream.tell("remove", self.low, self.low)
+    def fill_page_cache(self):
+        """With the zeros of a file without blocks, which are the first pages to go."""
+        path = os.path.join(os.path.dirname(self.mount.cache), "zeros")
+        with open(path, "wb") as file:
+            file.truncate(int(self.args.page_cache * 1e9))
+        with open(path, "rb", buffering=0) as file:
+            chunk = bytearray(1 << 20)
+            while file.readinto(chunk):
+                pass
+        # Kept until the next time: its pages would be free with it.
 
     def phase(self, name, minutes, stream, rate):
+        if rate == 0:
+            self.fill_page_cache()
         self.say(f"{name}, {minutes:g} minutes, "
                  + (f"{rate} files/s" if rate else "at full speed"))
         stream.tell("writers", self.args.writers, rate)
