@@ -49,8 +49,9 @@ struct store_attrs {
 	uint32_t crc32c;     /* of the data */
 	/*
 	 * Also where the store is full, as far as it goes: for the little that has to be written
-	 * before objects can be dropped.  RADOS: LIBRADOS_OPERATION_FULL_FORCE, up to the OSD's
-	 * osd_failsafe_full_ratio; dir: from the part of the disk that others leave free.
+	 * before objects can be dropped.  RADOS: LIBRADOS_OPERATION_FULL_FORCE where FULL_TRY was
+	 * refused, up to the OSD's osd_failsafe_full_ratio; dir: from the part of the disk that
+	 * others leave free.
 	 */
 	bool even_full;
 };
@@ -139,6 +140,8 @@ struct store_health {
 };
 /* Never blocks: what is known now; a background probe keeps it fresh. */
 void store_health(struct store *s, struct store_health *ret);
+/* A put that was not even_full found no room, and none was seen since.  Never blocks. */
+bool store_is_full(struct store *s);
 
 enum store_op { STORE_PUT, STORE_VERIFY, STORE_STAT, STORE_GET, STORE_DROP, STORE_OPS };
 

@@ -185,6 +185,9 @@ static void probe(struct dir *d)
 				  strerrordesc_np(-r), dir_advice[STORE_DOWN]);
 	else
 		store_end_trouble(&d->base, STORE_DOWN);
+	/* Nobody may have anything to put.  Twice: or it would be said again and again. */
+	if (r == 0 && dir_has_room(&vfs, 0, 2))
+		store_end_trouble(&d->base, STORE_FULL);
 	lock_take(&d->lock);
 	d->probing = false;
 	d->probed_ms = clock_mono_ms();

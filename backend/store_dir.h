@@ -8,6 +8,7 @@
 #define EBB_BACKEND_STORE_DIR_H
 
 #include <limits.h>
+#include <sys/statvfs.h>
 
 #include "backend/store_ops.h"
 
@@ -43,6 +44,7 @@ struct dir {
 
 	_Atomic bool buffered;	 /* O_DIRECT was refused: verify another way */
 	_Atomic uint64_t serial; /* of temporary names */
+	_Atomic uint64_t writing_bytes;
 
 	/* protected by lock */
 	struct lock lock; /* LOCK_RANK_STORE */
@@ -60,6 +62,8 @@ int dir_verify(struct dir *d, const char *key, struct store_stat *ret);
 int dir_stat(struct dir *d, const char *key, struct store_stat *ret);
 int64_t dir_get(struct dir *d, const char *key, uint64_t off, void *buf, size_t len_bytes);
 int dir_drop(struct dir *d, const char *key, const char *attempt);
+/* For bytes more, with what is left free for store_attrs.even_full so many times. */
+bool dir_has_room(const struct statvfs *vfs, uint64_t bytes, unsigned times);
 
 extern const store_advice dir_advice;
 

@@ -33,6 +33,7 @@
 #define PRUNED_TRIES 1000	/* how often drops may remove the directory under a put's feet */
 #define PATH_ATTR_LEAST 1024	/* a longer path may be left out where xattrs have no room */
 #define LEFT_BYTES (1ULL << 30) /* free for store_attrs.even_full, or this part of a small disk: */
+#define LEFT_INODES 100000
 #define LEFT_PARTS 100
 
 /* A regular file at a key.  A descriptor or -errno; -ENOENT for anything else. */
@@ -189,29 +190,37 @@ static int link_into(struct dir *d, const char *parent, const char *name, struct
 	return r;
 }
 
-/* What is left free is for what has to be written before objects can be dropped. */
-static bool is_full(struct dir *d, size_t len_bytes)
+static uint64_t least(uint64_t a, uint64_t b)
 {
-	struct statvfs vfs;
-	uint64_t total, left;
-
-	if (fstatvfs(d->root, &vfs) < 0)
-		return false;
-	total = (uint64_t)vfs.f_blocks * vfs.f_frsize;
-	left = total / LEFT_PARTS < LEFT_BYTES ? total / LEFT_PARTS : LEFT_BYTES;
-	return (uint64_t)vfs.f_bavail * vfs.f_frsize < len_bytes + left;
+	return a < b ? a : b;
 }
 
-int dir_put(struct dir *d, const char *key, const void *data, size_t len_bytes,
-	    const struct store_attrs *attrs)
+bool dir_has_room(const struct statvfs *vfs, uint64_t bytes, unsigned times)
+{
+	uint64_t left = least((uint64_t)vfs->f_blocks * vfs->f_frsize / LEFT_PARTS, LEFT_BYTES);
+	uint64_t inodes = least(vfs->f_files / LEFT_PARTS, LEFT_INODES);
+
+	/* Some file systems do not say how much they hold. */
+	return (vfs->f_blocks == 0 ||
+		(uint64_t)vfs->f_bavail * vfs->f_frsize >= bytes + times * left) &&
+	       (vfs->f_files == 0 || vfs->f_favail >= times * inodes);
+}
+
+/* With what others of us are writing now. */
+static bool is_full(struct dir *d)
+{
+	struct statvfs vfs;
+
+	return fstatvfs(d->root, &vfs) == 0 && !dir_has_room(&vfs, d->writing_bytes, 1);
+}
+
+static int put(struct dir *d, const char *key, const void *data, size_t len_bytes,
+	       const struct store_attrs *attrs)
 {
 	CLEANUP(place_fini) struct place p = { .dir = -1, .fd = -1 };
 	char parent[STORE_KEY_MAX];
 	const char *name = dir_split(key, parent);
 	int r = -ENOENT;
-
-	if (!attrs->even_full && is_full(d, len_bytes))
-		return -ENOSPC;
 
 	for (int i = 0; i < PRUNED_TRIES && r == -ENOENT; i++)
 		r = place_open(d, parent, name, &p);
@@ -221,9 +230,25 @@ int dir_put(struct dir *d, const char *key, const void *data, size_t len_bytes,
 			r = link_into(d, parent, name, &p);
 		dir_temp_remove(d, p.temp);
 	}
-	if (r == 0)
-		r = dir_sync(d, p.dir, parent);
-	return r == -ENOENT ? -EIO : r;
+	if (r < 0)
+		return r == -ENOENT ? -EIO : r;
+	/* It is there: whatever this says, it is no "nothing was done". */
+	r = dir_sync(d, p.dir, parent);
+	if (r < 0)
+		log_error("cannot put the name of '%s' on disk: %s", key, strerror(-r));
+	return r < 0 ? -EIO : 0;
+}
+
+int dir_put(struct dir *d, const char *key, const void *data, size_t len_bytes,
+	    const struct store_attrs *attrs)
+{
+	int r = -ENOSPC;
+
+	d->writing_bytes += len_bytes;
+	if (attrs->even_full || !is_full(d))
+		r = put(d, key, data, len_bytes, attrs);
+	d->writing_bytes -= len_bytes;
+	return r;
 }
 
 /* Reads all of fd past any cache.  -EINVAL: O_DIRECT is not possible here. */

@@ -56,6 +56,11 @@ bool store_has_trouble(struct store *s, enum store_trouble t)
 	return s->troubles & (1U << t);
 }
 
+bool store_is_full(struct store *s)
+{
+	return store_has_trouble(s, STORE_FULL);
+}
+
 void store_set_trouble(struct store *s, enum store_trouble t, const char *fmt, ...)
 {
 	int64_t now = clock_mono_ms();

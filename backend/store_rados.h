@@ -79,6 +79,7 @@ struct rop {
 	unsigned refs;	/* the callback's, the sender's, the timer's */
 	bool in_flight; /* librados has it */
 	bool expired;	/* the timer cancelled it */
+	bool forced;	/* constant: a put that was refused as the store is full, again */
 
 	rados_completion_t done;    /* owned */
 	rados_xattrs_iter_t xattrs; /* owned; NULL or from a read operation */

@@ -14,6 +14,10 @@
  * that it is set at all also keeps librados from receiving into the buffer of a
  * read that was given up.
  *
+ * A put that may go into a full store is tried like any other first.  At its failsafe ratio an
+ * OSD answers those alone that do not insist (PrimaryLogPG::do_op drops what comes without
+ * FULL_TRY), and what is there already, or is refused, must be said at once.
+ *
  * Callbacks come on librados' threads.  They may send (the window keeps them from
  * blocking) and must not use its waiting functions.
  */
@@ -89,6 +93,27 @@ static void answer(struct rop *o, int64_t result)
 	store_answer(&o->s->base, &o->req, result);
 }
 
+/* Instead of an answer: the put is queued again, and will insist. */
+static bool force(struct rop *o, int r)
+{
+	struct rstore *s = o->s;
+	struct rop *again;
+
+	if (!o->req.attrs.even_full || o->forced || (r != -ENOSPC && r != -EDQUOT))
+		return false;
+	again = calloc(1, sizeof(*again));
+	if (!again)
+		return false;
+	again->s = s;
+	again->req = o->req;
+	again->forced = true;
+	lock_take(&s->lock);
+	s->flying++;
+	list_add(&s->queued, again);
+	lock_drop(&s->lock);
+	return true;
+}
+
 /* Of an operation that was sent. */
 static void finish(struct rop *o, int r)
 {
@@ -102,7 +127,8 @@ static void finish(struct rop *o, int r)
 	expired = o->expired;
 	lock_drop(&s->lock);
 
-	answer(o, rop_result(o, r, expired));
+	if (expired || !force(o, r))
+		answer(o, rop_result(o, r, expired));
 	rstore_pump(s);
 	put_ref(o, true);
 }

@@ -44,8 +44,8 @@ static int send_put(struct rop *o, rados_ioctx_t io)
 					strlen(o->req.attrs.path));
 	/* FULL_TRY: a full pool answers, instead of letting us wait in silence. */
 	r = rados_aio_write_op_operate(w, io, o->done, o->req.key, NULL,
-				       o->req.attrs.even_full ? LIBRADOS_OPERATION_FULL_FORCE
-							      : LIBRADOS_OPERATION_FULL_TRY);
+				       o->forced ? LIBRADOS_OPERATION_FULL_FORCE
+						 : LIBRADOS_OPERATION_FULL_TRY);
 	rados_release_write_op(w);
 	return r;
 }
@@ -143,8 +143,9 @@ static int fill_stat(struct rop *o)
 
 int64_t rop_result(struct rop *o, int r, bool expired)
 {
+	/* Who insists is not answered where the OSD is at its failsafe ratio. */
 	if (r == -ECANCELED && expired)
-		return -ETIMEDOUT;
+		return o->forced ? -ENOSPC : -ETIMEDOUT;
 	if (r == -ECANCELED && o->req.op == STORE_DROP)
 		return -ESTALE;
 	if (r >= 0 && (o->req.op == STORE_VERIFY || o->req.op == STORE_STAT))

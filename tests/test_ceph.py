@@ -173,6 +173,29 @@ def test_full_pool_is_emptied(mount, ceph, pool, what):
     promises.check(m, stays, orphans=False)
 
 
+def test_new_start_at_the_failsafe_ratio(mount, ceph, pool):
+    """Nothing can be written, not even the journal: that is known to be for want of room, and all
+    goes on by itself."""
+    m = mount(store=ceph.url(pool), options=FAST)
+    m.expect_log(".*")
+    data = captures(m, 4)
+    m.drain()
+    gone, *others = sorted(data)
+    ceph.set_full(failsafe=True)
+    try:
+        m.restart()
+        m.write("new", b"new")
+        proc.wait_until(lambda: m.status()["store"]["error"], 90, "a message that it is full")
+        os.unlink(m.full(gone))
+        proc.wait_until(lambda: m.log_text().count("cannot write the journal"), 90, "a try of that")
+        assert "No space" in m.status()["store"]["error"]
+        promises.same(m, {path: data[path] for path in others}, "pool full")
+    finally:
+        ceph.unset_full()
+    m.wait_state("new", "archived", deadline=120)
+    proc.wait_until(lambda: gone not in ceph.ls(pool), 120, "dropped")
+
+
 def test_pool_of_another_volume(mount, ceph, pool):
     m = mount(store=ceph.url(pool), options=FAST)
     m.write("cam/a", b"a")

@@ -3,10 +3,11 @@
  * Emptying the trash: the only place where objects are destroyed.
  *
  *	trash row --due, journalled, told, unread, unused: condemn, one commit--> orphan
- *	  --drop: only if the store finds its attempt on the object--> row deleted
+ *	  --that journalled, too; drop: only if the store finds its attempt on the object--> row deleted
  *
  * Always true: what is condemned cannot come back, so that nothing is dropped which
- * somebody has just brought back from the trash.
+ * somebody has just brought back from the trash; nor has it come back on a node that was made
+ * anew from the journal, whose fence a former owner meets there before it drops anything.
  * A time that is zero or unknown is never due.  Any error leaves the row for later.
  */
 #include "tier/drop.h"
@@ -23,6 +24,7 @@
 #include "tier/tier_int.h"
 
 #define DROP_EVERY_MS 5000
+#define CONDEMNED_MS 1000 /* what was condemned is journalled by then */
 #define DROP_PAGE 256
 #define DROP_AT_ONCE 64 /* objects: as many as are archived at once, or the trash grows for ever */
 #define ROUND_ROWS 4096 /* looked at, before packs have their turn */
@@ -96,12 +98,18 @@ struct doomed {
 	char attempt[STORE_ATTEMPT_MAX];
 };
 
+/* Or there is another's; or such a key was never there. */
+static bool is_gone(int r)
+{
+	return r == -ENOENT || r == -ESTALE || r == -ENAMETOOLONG;
+}
+
 static void on_dropped(void *arg, int r)
 {
 	struct doomed *o = arg;
 	struct group *g = o->group;
 
-	o->result = r == -ENOENT || r == -ESTALE ? 0 : r;
+	o->result = is_gone(r) ? 0 : r;
 	lock_take(&g->lock);
 	g->flying--;
 	cond_signal(&g->done);
@@ -119,7 +127,7 @@ static int drop_parts(struct tier *t, const struct file_row *file, const char *a
 		r = object_key(t, file, i, &key);
 		if (r == 0)
 			r = store_drop_wait(t->store, key, attempt);
-		if (r == -ENOENT || r == -ESTALE)
+		if (is_gone(r))
 			r = 0;
 	}
 	return r;
@@ -165,8 +173,41 @@ struct page {
 	bool chosen[DROP_PAGE];
 	bool dropped[DROP_PAGE];
 	int n;
-	bool ahead; /* some are of transactions whose journal the store does not have yet */
+	int64_t txn; /* that condemned some; 0: none */
 };
+
+/* What a round did. */
+struct drop_result {
+	int64_t dropped;
+	bool condemned;
+};
+
+static bool is_condemned(const struct trash_row *row)
+{
+	return row->reason == TRASH_ORPHAN;
+}
+
+static int condemn(struct tx *tx, struct trash_row *row, bool *ret_chosen)
+{
+	struct trash_row now;
+	struct file_row user;
+	int r = tx_trash_get(tx, row->id, &now);
+
+	*ret_chosen = r == 0;
+	if (r < 0)
+		return r == -ENOENT ? 0 : r; /* it came back, or somebody else drops it */
+	row->file.pack = now.file.pack;
+	row->file.pack_off = now.file.pack_off;
+	trash_row_fini(&now);
+	if (row->file.dir > 0 && tx_file_get(tx, row->file.dir, row->file.name, &user) == 0 &&
+	    user.attempt == row->file.attempt) {
+		*ret_chosen = false;
+		return 0;
+	}
+	r = tx_trash_delete(tx, row->id);
+	row->reason = TRASH_ORPHAN;
+	return r < 0 ? r : tx_trash_put(tx, row);
+}
 
 /*
  * From here on nothing brings these rows back: what comes back from the trash refuses
@@ -175,35 +216,12 @@ struct page {
 static int condemn_run(struct tx *tx, void *arg)
 {
 	struct page *p = arg;
-	struct trash_row now;
-	struct file_row user;
 	int r = 0;
 
-	for (int i = 0; i < p->n && r == 0; i++) {
-		if (!p->chosen[i])
-			continue;
-		r = tx_trash_get(tx, p->row[i].id, &now);
-		p->chosen[i] = r == 0;
-		if (r == 0) {
-			p->row[i].file.pack = now.file.pack;
-			p->row[i].file.pack_off = now.file.pack_off;
-			trash_row_fini(&now);
-		} else if (r == -ENOENT) {
-			r = 0; /* it came back, or somebody else drops it */
-		}
-		if (!p->chosen[i])
-			continue;
-		if (p->row[i].file.dir > 0 &&
-		    tx_file_get(tx, p->row[i].file.dir, p->row[i].file.name, &user) == 0 &&
-		    user.attempt == p->row[i].file.attempt) {
-			p->chosen[i] = false;
-			continue;
-		}
-		r = tx_trash_delete(tx, p->row[i].id);
-		p->row[i].reason = TRASH_ORPHAN;
-		if (r == 0)
-			r = tx_trash_put(tx, &p->row[i]);
-	}
+	for (int i = 0; i < p->n && r == 0; i++)
+		if (p->chosen[i] && !is_condemned(&p->row[i]))
+			r = condemn(tx, &p->row[i], &p->chosen[i]);
+	p->txn = tx_id(tx);
 	return r;
 }
 
@@ -247,9 +265,7 @@ static int choose(struct tier *t, struct page *p, const int64_t *ids, size_t n)
 {
 	int chosen = 0, r;
 
-	p->ahead = false;
 	for (int i = 0; i < p->n; i++) {
-		p->ahead = p->ahead || !journal_has(t, p->row[i].file.txn);
 		r = is_asked(&p->row[i], ids, n) ? may_drop(t, &p->row[i]) : 0;
 		if (r < 0)
 			return r;
@@ -288,36 +304,60 @@ static int drop_chosen(struct tier *t, struct page *p)
 	return err;
 }
 
-/* Dropped rows of this page, or the first error: what was dropped counts as done. */
-static int drop_page(struct tier *t, struct page *p, const int64_t *ids, size_t n)
+/* Those that were condemned by now are not chosen any more, unless the journal is waited for. */
+static int condemn_chosen(struct tier *t, struct page *p, bool wait)
+{
+	bool fresh[DROP_PAGE], any = false;
+	int r;
+
+	for (int i = 0; i < p->n; i++) {
+		fresh[i] = p->chosen[i] && !is_condemned(&p->row[i]);
+		any = any || fresh[i];
+	}
+	p->txn = 0;
+	if (!any)
+		return 0;
+	/* on disk: after a power cut a row without bytes must not come back as one that can */
+	r = catalogue_write(t->cat, SYNC_FULL, condemn_run, p);
+	if (r == 0 && wait)
+		return journal_wait(t, p->txn, t->conf->store_timeout);
+	for (int i = 0; i < p->n; i++)
+		p->chosen[i] = p->chosen[i] && !fresh[i];
+	return r;
+}
+
+/* The first error: what was dropped counts as done. */
+static int drop_page(struct tier *t, struct page *p, const int64_t *ids, size_t n, bool wait,
+		     struct drop_result *ret)
 {
 	int r, err, dropped = 0;
 
 	r = choose(t, p, ids, n);
 	if (r <= 0)
 		return r;
-	/* on disk: after a power cut a row without bytes must not come back as one that can */
-	r = catalogue_write(t->cat, SYNC_FULL, condemn_run, p);
+	r = condemn_chosen(t, p, wait);
 	if (r < 0)
 		return r;
+	ret->condemned = ret->condemned || p->txn;
 	err = drop_chosen(t, p);
 	for (int i = 0; i < p->n; i++)
 		dropped += p->dropped[i];
 	r = dropped ? catalogue_write(t->cat, SYNC_NORMAL, delete_run, p) : 0;
-	return err < 0 ? err : r < 0 ? r : dropped;
+	if (r == 0)
+		ret->dropped += dropped;
+	return err < 0 ? err : r;
 }
 
 /*
  * Rows that are due at due_ns, from *place on, which moves along: until all were looked at
- * (*place is the beginning again), or `most` of them, or one fails.  Dropped rows, or the error.
+ * (*place is the beginning again), or `most` of them, or one fails, which is returned.
  */
-static int64_t drop_pages(struct tier *t, struct trash_place *place, int64_t due_ns,
-			  const int64_t *ids, size_t n, int64_t most)
+static int drop_pages(struct tier *t, struct trash_place *place, int64_t due_ns, const int64_t *ids,
+		      size_t n, int64_t most, struct drop_result *ret)
 {
 	struct page *p = calloc(1, sizeof(*p));
-	int64_t dropped = 0, looked = 0;
-	bool again = false;
-	int r = 0;
+	int64_t looked = 0;
+	int r;
 
 	if (!p)
 		return -ENOMEM;
@@ -325,56 +365,61 @@ static int64_t drop_pages(struct tier *t, struct trash_place *place, int64_t due
 		p->n = cat_trash_due(t->cat, place, due_ns, p->row, DROP_PAGE);
 		if (p->n <= 0) {
 			r = p->n;
-			again = true;
+			*place = (struct trash_place){ 0 };
 			break;
 		}
 		*place = (struct trash_place){ p->row[p->n - 1].due_ns, p->row[p->n - 1].id };
 		looked += p->n;
-		r = drop_page(t, p, ids, n);
-		dropped += r > 0 ? r : 0;
+		r = drop_page(t, p, ids, n, most == INT64_MAX, ret);
 		for (int i = 0; i < p->n; i++)
 			trash_row_fini(&p->row[i]);
-		/* So are those behind them; the first ones will be ready first. */
-		again = p->ahead && most != INT64_MAX;
-	} while (r >= 0 && !again && looked < most);
-	if (again)
-		*place = (struct trash_place){ 0 };
+	} while (r >= 0 && looked < most);
 	free(p);
-	return r < 0 ? r : dropped;
+	return r;
 }
 
 int64_t drop_now(struct tier *t, const int64_t *ids, size_t n)
 {
 	struct trash_place place = { 0 };
+	struct drop_result done = { 0 };
+	int r;
 
 	if (!volume_ok(t))
 		return -EAGAIN;
-	return drop_pages(t, &place, INT64_MAX, ids, n, INT64_MAX);
+	r = drop_pages(t, &place, INT64_MAX, ids, n, INT64_MAX, &done);
+	return r < 0 ? r : done.dropped;
 }
 
 /* A round: of so many rows, that a trash of which nothing may be dropped costs no more. */
-static int64_t drop_round(struct drop *d)
+static int drop_round(struct drop *d, struct drop_result *ret)
 {
-	return volume_ok(d->t) ? drop_pages(d->t, &d->place, clock_real_ns(), NULL, 0, ROUND_ROWS)
-			       : 0;
+	return volume_ok(d->t)
+		       ? drop_pages(d->t, &d->place, clock_real_ns(), NULL, 0, ROUND_ROWS, ret)
+		       : 0;
 }
 
 static void *drop_main(void *arg)
 {
 	struct drop *d = arg;
 	int64_t r, until;
-	bool stop, more;
+	bool stop;
 
 	do {
-		r = drop_round(d);
-		more = r > 0 && d->place.id > 0;
+		struct drop_result done = { 0 };
+		int64_t pause_ms = DROP_EVERY_MS;
+
+		r = drop_round(d, &done);
+		if (d->place.id > 0 && (done.dropped > 0 || done.condemned))
+			pause_ms = 0;
+		else if (done.condemned)
+			pause_ms = CONDEMNED_MS;
 		if (r >= 0 && volume_ok(d->t))
 			r = packs_tidy(d->t);
 		if (r < 0 && log_ratelimit(&d->warned_ms, WARN_MS))
 			log_warning("cannot drop objects of removed files: %s: tried again later",
 				    strerror((int)-r));
 		lock_take(&d->lock);
-		until = more ? 0 : clock_mono_ms() + DROP_EVERY_MS;
+		until = clock_mono_ms() + pause_ms;
 		while (!d->stop && cond_wait_until(&d->wake, &d->lock, until))
 			;
 		stop = d->stop;

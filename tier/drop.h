@@ -4,7 +4,8 @@
  *
  * A trash row's object is dropped when its grace is over, the transaction that made
  * the trash row is journalled, the sinks were told of the replacement, nobody reads it,
- * and no file row uses it; then the row is deleted.  The store compares the attempt.
+ * no file row uses it, and that it is condemned is journalled, too; then the row is deleted.
+ * The store compares the attempt.
  */
 #ifndef EBB_TIER_DROP_H
 #define EBB_TIER_DROP_H
@@ -18,7 +19,10 @@ int drop_start(struct drop *d);
 void drop_stop(struct drop *d);
 void drop_free(struct drop *d);
 
-/* ebbctl trash empty: now, whatever the grace; ids empty: all.  Returns how many, -errno. */
+/*
+ * ebbctl trash empty: now, whatever the grace; ids empty: all.  Returns how many, -errno; -ETIMEDOUT:
+ * the journal cannot be written, what is condemned goes once it can.
+ */
 int64_t drop_now(struct tier *t, const int64_t *ids, size_t n);
 
 #endif

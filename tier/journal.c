@@ -26,6 +26,7 @@
 #include "tier/volume.h"
 
 #define SHIP_MS 1000
+#define SHIP_FULL_MS 10000 /* each part takes of the little room that is left for them */
 #define RETRY_MAX_MS 10000
 #define WARN_MS 60000
 
@@ -183,14 +184,14 @@ static int work(struct journal *j)
 
 static bool rest(struct journal *j, int r)
 {
-	int64_t until;
+	int64_t until, every_ms = store_is_full(j->t->store) ? SHIP_FULL_MS : SHIP_MS;
 	bool stop;
 
 	j->retry_ms = r == 0 ? 0 : j->retry_ms == 0 ? 100 : j->retry_ms * 2;
 	if (j->retry_ms > RETRY_MAX_MS)
 		j->retry_ms = RETRY_MAX_MS;
 	lock_take(&j->lock);
-	until = clock_mono_ms() + (r == 0 ? SHIP_MS : j->retry_ms);
+	until = clock_mono_ms() + (r == 0 ? every_ms : j->retry_ms);
 	while (!j->stop && !(j->kicked && r == 0) && clock_mono_ms() < until)
 		cond_wait_until(&j->wake, &j->lock, until);
 	j->kicked = false;

@@ -59,6 +59,7 @@ struct rewriting {
 	struct receipt *receipt; /* owned */
 	int64_t intent;
 	bool told; /* events were queued */
+	bool full; /* the store, when it began */
 };
 
 static int add_live(struct rewriting *w, const struct pack_line *line, const struct file_row *row,
@@ -216,8 +217,7 @@ static int intent_run(struct tx *tx, void *arg)
 
 static int write_new(struct rewriting *w)
 {
-	/* it makes room: more than half of the old one */
-	struct store_attrs attrs = { .attempt = w->attempt, .path = w->key, .even_full = true };
+	struct store_attrs attrs = { .attempt = w->attempt, .even_full = w->full };
 	struct receipt_want want = { .attempt = w->attempt };
 	int r = catalogue_next_number(w->t->cat, &w->new.id);
 
@@ -288,7 +288,7 @@ static int move_trash(struct rewriting *w, const struct live *l, struct tx *tx)
 static int move_run(struct tx *tx, void *arg)
 {
 	struct rewriting *w = arg;
-	int64_t grace_ns = w->t->conf->trash_grace * 1000000;
+	int64_t grace_ns = w->full ? 0 : w->t->conf->trash_grace * 1000000;
 	int64_t due = clock_real_ns() + (grace_ns > PACK_GRACE_NS ? grace_ns : PACK_GRACE_NS);
 	int r = 0;
 
@@ -353,7 +353,7 @@ static void rewriting_fini(struct rewriting *w)
 
 int pack_rewrite(struct tier *t, const struct pack_row *old)
 {
-	struct rewriting w = { .t = t, .old = *old };
+	struct rewriting w = { .t = t, .old = *old, .full = store_is_full(t->store) };
 	int r;
 
 	w.last = &w.first;

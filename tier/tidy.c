@@ -7,6 +7,9 @@
  *
  * Always true: a pack that fails is not in the way of the others, but a store that fails
  * ends the round.  What failed waits, as each try may leave a pack to drop.
+ *
+ * In a full store a rewrite takes of the room that is kept for the journal, until the old pack
+ * is dropped: a few at a time, and that soon.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -20,6 +23,7 @@
 #define PAGE 64
 #define N_ASIDE 1024
 #define REWRITES_MAX 64 /* of a round: whoever stops the daemon waits for it */
+#define WAITING_MAX 16	/* packs to drop, before a full store gets another: 32 MiB of new ones */
 #define ASIDE_MS 3600000
 
 /* Packs that are put aside; the oldest makes room. */
@@ -123,14 +127,26 @@ static int64_t drop_dead(struct tier *t)
 
 /* ---- rewriting ------------------------------------------------------------------- */
 
+/* How many rewrites this round may do, or an error. */
+static int rewrites_most(struct tier *t)
+{
+	struct pack_row waiting[WAITING_MAX];
+	int n;
+
+	if (!store_is_full(t->store))
+		return REWRITES_MAX;
+	n = cat_packs_due(t->cat, 0, INT64_MAX, waiting, WAITING_MAX);
+	return n < 0 ? n : WAITING_MAX - n;
+}
+
 static int64_t rewrite_poor(struct tier *t)
 {
 	struct pack_row row;
 	uint64_t after = 0;
 	int64_t done = 0;
-	int n = 0, r = 0;
+	int most = rewrites_most(t), n = 0, r = most < 0 ? most : 0;
 
-	while ((r >= 0 || r == -EBADMSG) && done < REWRITES_MAX &&
+	while ((r >= 0 || r == -EBADMSG) && done < most &&
 	       (n = cat_packs_poor(t->cat, after, &row, 1)) == 1) {
 		after = row.id;
 		r = is_aside(t->packs, row.id) ? 0 : pack_rewrite(t, &row);

@@ -274,6 +274,20 @@ def test_full_disk_of_the_store_is_emptied(tmpdir_below, afterwards, mount):
     assert m.status()["trash"]["files"] == 0
 
 
+def test_full_disk_that_has_room_again(tmpdir_below, afterwards, mount):
+    """Also where nothing is left to be archived, which would show it."""
+    m = mount(start=False, options={**FAST, "archive_after": "1s", "pack_below": "0"})
+    m.expect_log(".*")
+    small = disk.Disk("tmpfs", tmpdir_below, size_mib=16)
+    afterwards.append(small.close)
+    m.store_url = f"dir:{small.path}"
+    m.start()
+    m.write("cam/large", bytes(17 << 20))
+    proc.wait_until(lambda: "space" in (m.status()["store"]["error"] or ""), 60, "a full store")
+    os.unlink(m.full("cam/large"))
+    proc.wait_until(lambda: not m.status()["store"]["error"], 60, "a store with room again")
+
+
 def test_store_full(mount):
     """The store refuses: FTP goes on, nothing is lost, archiving goes on when there is room."""
     m = mount(start=False, options={**FAST, "archive_after": "1s"})

@@ -315,11 +315,12 @@ class Ceph:
     def remove_client(self, name):
         self.ceph("auth", "rm", f"client.{name}")
 
-    def set_full(self, pool=None):
+    def set_full(self, pool=None, failsafe=False):
         """No room: by a quota on the pool (EDQUOT for who sets FULL_TRY), or,
-        without a pool, on the OSD, for all pools (ENOSPC).  Others wait silently."""
+        without a pool, on the OSD, for all pools (ENOSPC).  Others wait silently; at the OSD's
+        failsafe ratio those, too, who set FULL_FORCE alone."""
         if pool is None:
-            self.ceph("tell", "osd.0", "injectfull", "full")
+            self.ceph("tell", "osd.0", "injectfull", "failsafe" if failsafe else "full")
             self.wait_pool_flag(None, "full", True)
             return
         if not self.ls(pool):

@@ -428,15 +428,42 @@ static int setup_closed(void **state)
 	return r;
 }
 
+static void test_has_room(void **state)
+{
+	const struct statvfs large = { .f_frsize = 4096,
+				       .f_blocks = 1 << 28, /* 1 TiB, of which 1 GiB is kept */
+				       .f_bavail = (1 << 18) + 256,
+				       .f_files = 1 << 30,
+				       .f_favail = 100000 };
+	struct statvfs vfs = large;
+
+	(void)state;
+	assert_true(dir_has_room(&vfs, 1 << 20, 1));
+	assert_false(dir_has_room(&vfs, (1 << 20) + 1, 1));
+	assert_false(dir_has_room(&vfs, 0, 2));
+	vfs.f_favail--;
+	assert_false(dir_has_room(&vfs, 0, 1));
+	vfs.f_files = vfs.f_favail = 0; /* it has no limit */
+	assert_true(dir_has_room(&vfs, 0, 1));
+	vfs = (struct statvfs){ .f_frsize = 4096, .f_blocks = 1000, .f_bavail = 10 };
+	assert_true(dir_has_room(&vfs, 0, 1));
+	assert_false(dir_has_room(&vfs, 1, 1));
+	vfs.f_blocks = vfs.f_bavail = 0; /* it does not say */
+	assert_true(dir_has_room(&vfs, 1 << 20, 1));
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 #define TEST_CLOSED(f) cmocka_unit_test_setup_teardown(f, setup_closed, teardown)
 	static const struct CMUnitTest tests[] = {
-		TEST(test_plain_file),	  TEST(test_damage),	       TEST(test_foreign),
-		TEST(test_no_objects),	  TEST(test_symlinks),	       TEST(test_prune),
-		TEST(test_two_processes), TEST(test_overtaken),	       TEST(test_named_temps),
-		TEST(test_tmpfs),	  TEST_CLOSED(test_no_xattrs), TEST_CLOSED(test_read_only),
+		TEST(test_plain_file),	     TEST(test_damage),
+		TEST(test_foreign),	     TEST(test_no_objects),
+		TEST(test_symlinks),	     TEST(test_prune),
+		TEST(test_two_processes),    TEST(test_overtaken),
+		TEST(test_named_temps),	     TEST(test_tmpfs),
+		TEST(test_has_room),	     TEST_CLOSED(test_no_xattrs),
+		TEST_CLOSED(test_read_only),
 	};
 
 	log_open("t_store_dir", false);
