@@ -39,12 +39,23 @@ static void remote_done(void *arg, const void *bytes, int64_t n)
 	park_leave_store(fs, ring);
 }
 
+static void remote_now(void *arg, const void *bytes, int64_t n)
+{
+	fuse_reply_buf(arg, bytes, (size_t)n);
+}
+
 /* Takes from over. */
 static void read_remote(struct fs *fs, fuse_req_t req, struct bytes *from, size_t size, off_t off)
 {
-	int ring = park_enter_store(fs);
 	struct remote_call *c;
+	int ring;
 
+	/* Who need not wait for the store is not refused because too many do. */
+	if (remote_read_now(from->remote, (uint64_t)off, size, remote_now, req)) {
+		bytes_put(from);
+		return;
+	}
+	ring = park_enter_store(fs);
 	if (ring < 0) {
 		reply_result(req, ring);
 		bytes_put(from);
@@ -99,6 +110,9 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 	if (!node)
 		return;
 	r = io_in_range(size, off) ? opens_bytes(fs->opens, node, false, &from) : -EINVAL;
+	if (r == 0 && from.fd)
+		opens_pages_mixed(fs->opens,
+				  node); /* readahead(2) of what is passed through, too */
 	fs_put(fs, node);
 	if (r < 0) {
 		reply_result(req, r);

@@ -59,6 +59,20 @@ static bool is_ro(const struct open_call *o)
 	return o->new.made && (o->flags & O_ACCMODE) == O_RDONLY;
 }
 
+/*
+ * The row was read before the file counted as open.  Who made it local meanwhile, and has
+ * closed it by now, found nobody to tell.
+ */
+static void look_again(struct fs *fs, struct node *node, struct opened *opened)
+{
+	int fd = cache_open_node(tier_cache(fs->tier), node, O_RDONLY);
+
+	if (fd < 0)
+		return;
+	opens_now_local(fs->opens, node, fd);
+	opened->keep_pages = false;
+}
+
 /* Count the handle and say how the kernel is to use it. */
 static int add_handle(struct open_call *o, struct node *node, struct fuse_file_info *ret)
 {
@@ -79,6 +93,8 @@ static int add_handle(struct open_call *o, struct node *node, struct fuse_file_i
 		node_open_end(fs->tree, node, o->write);
 		return r;
 	}
+	if (o->remote)
+		look_again(fs, node, &opened);
 	*ret = (struct fuse_file_info){
 		.fh = o->write	   ? HANDLE_WRITE
 		      : is_exec(o) ? HANDLE_EXEC

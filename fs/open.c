@@ -476,11 +476,21 @@ bool opens_pages_come(struct opens *o, struct node *node, uint64_t attempt)
 	return none;
 }
 
-void opens_pages_refused(struct opens *o, struct node *node)
+static void set_pages(struct opens *o, struct node *node, uint64_t pages)
 {
 	struct lock *lock = lock_of(o, node);
 
 	lock_take(lock);
-	node_set_pages(node, 0);
+	node_set_pages(node, pages);
 	lock_drop(lock);
+}
+
+void opens_pages_refused(struct opens *o, struct node *node)
+{
+	set_pages(o, node, 0);
+}
+
+void opens_pages_mixed(struct opens *o, struct node *node)
+{
+	set_pages(o, node, PAGES_MIXED);
 }

@@ -95,10 +95,11 @@ void opens_now_local(struct opens *o, struct node *node, int fd);
 /*
  * The kernel is about to be given all pages of a file, an object's of this attempt, that is
  * claimed and cannot be opened.  False: it may have others.  opens_pages_refused: it does not know
- * the file, and has none.
+ * the file, and has none.  opens_pages_mixed: it was, or may have been, given others.
  */
 bool opens_pages_come(struct opens *o, struct node *node, uint64_t attempt);
 void opens_pages_refused(struct opens *o, struct node *node);
+void opens_pages_mixed(struct opens *o, struct node *node);
 
 /* How many files are open. */
 uint64_t opens_count(struct opens *o);

@@ -94,6 +94,8 @@ static bool give_pages(void *arg, struct node *node, uint64_t attempt, const cha
 	r = fuse_lowlevel_notify_store(fs->session, node_ino(node), 0, &buf, 0);
 	if (r == -ENOENT)
 		opens_pages_refused(fs->opens, node);
+	else if (r < 0)
+		opens_pages_mixed(fs->opens, node);
 	return r == 0;
 }
 

@@ -2,8 +2,9 @@
 /*
  * Reading released files.
  *
- *	small: EMPTY --first read--> LOADING --crc right--> READY
- *	         ^________________________|  wrong, short, error: -EIO to all who wait
+ *	small: EMPTY --first read--> LOADING --crc right--> READY --all given, or no room--+
+ *	         ^________________________|  wrong, short, error: -EIO to all who wait     |
+ *	         ^_________________________________________________________________________|
  *	large: each read is one or more store reads, continued until it is whole
  *
  *	an object is gone: the row is read once more --same bytes elsewhere--> read there
@@ -20,6 +21,7 @@
 #include "tier/read.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,6 +33,7 @@
 #include "tier/tier_int.h"
 
 #define BUCKETS 256
+#define KEPT_BYTES (64u << 20) /* of all small files that are open and not given to their end */
 
 struct waiter {
 	uint64_t off;
@@ -55,12 +58,21 @@ struct remote {
 	enum whole state;	/* protected by lock */
 	struct waiter *waiters; /* protected by lock */
 	char *whole;		/* owned; written while LOADING, constant when READY */
+	unsigned giving;	/* how many copy from whole now; protected by lock */
+	bool unkept;		/* whole goes with the last of these; protected by lock */
+	uint64_t given_bytes;	/* since it is READY; protected by lock */
 	int64_t deadline_ms;	/* the loader's */
+
+	/* protected by the buckets' lock */
+	bool kept; /* in remotes.oldest */
+	struct remote *older, *newer;
 };
 
 struct remotes {
 	struct lock lock;
 	struct remote *bucket[BUCKETS]; /* protected by lock; by object_number() */
+	struct remote *oldest, *newest; /* READY ones; protected by lock */
+	uint64_t kept_bytes;		/* of these; protected by lock */
 };
 
 int remotes_new(struct remotes **ret)
@@ -134,6 +146,78 @@ struct remote *remote_ref(struct remote *r)
 	return r;
 }
 
+/* ---- what is kept of small files ---------------------------------------------- */
+
+static void unkeep_locked(struct remotes *all, struct remote *r) REQUIRES(all->lock)
+{
+	if (!r->kept)
+		return;
+	r->kept = false;
+	*(r->older ? &r->older->newer : &all->oldest) = r->newer;
+	*(r->newer ? &r->newer->older : &all->newest) = r->older;
+	all->kept_bytes -= r->row.attr.size;
+}
+
+static void unkeep(struct remote *r)
+{
+	struct remotes *all = r->t->remotes;
+
+	lock_take(&all->lock);
+	unkeep_locked(all, r);
+	lock_drop(&all->lock);
+}
+
+/* The one that is to make room, counted; or NULL. */
+static struct remote *too_much_locked(struct remotes *all) REQUIRES(all->lock)
+{
+	struct remote *r = all->oldest;
+
+	if (all->kept_bytes <= KEPT_BYTES || !r)
+		return NULL;
+	unkeep_locked(all, r);
+	/* One whose last count is gone frees itself: it waits for the lock that we have. */
+	for (int refs = r->refs; refs > 0;)
+		if (atomic_compare_exchange_weak(&r->refs, &refs, refs + 1))
+			return r;
+	return NULL;
+}
+
+static void forget_locked(struct remote *r) REQUIRES(r->lock)
+{
+	r->unkept = true;
+	if (r->giving > 0 || r->state != WHOLE_READY)
+		return;
+	free(r->whole);
+	r->whole = NULL;
+	r->state = WHOLE_EMPTY;
+}
+
+/* It is READY. */
+static void keep(struct remote *r)
+{
+	struct remotes *all = r->t->remotes;
+	struct remote *other;
+
+	lock_take(&all->lock);
+	if (!r->kept) {
+		r->kept = true;
+		r->older = all->newest;
+		r->newer = NULL;
+		*(r->older ? &r->older->newer : &all->oldest) = r;
+		all->newest = r;
+		all->kept_bytes += r->row.attr.size;
+	}
+	while ((other = too_much_locked(all))) {
+		lock_drop(&all->lock);
+		lock_take(&other->lock);
+		forget_locked(other);
+		lock_drop(&other->lock);
+		remote_put(other);
+		lock_take(&all->lock);
+	}
+	lock_drop(&all->lock);
+}
+
 void remote_put(struct remote *r)
 {
 	struct remotes *all;
@@ -143,6 +227,7 @@ void remote_put(struct remote *r)
 		return;
 	all = r->t->remotes;
 	lock_take(&all->lock);
+	unkeep_locked(all, r);
 	for (p = bucket_of(all, &r->row); *p != r; p = &(*p)->next)
 		;
 	*p = r->next;
@@ -329,11 +414,46 @@ static void range_read(struct remote *r, uint64_t off, void *buf, size_t len, in
 
 /* ---- small files: whole, checked -------------------------------------------- */
 
-static void give(const struct remote *r, const struct waiter *w)
+/* The caller is one of r->giving. */
+static uint64_t give(const struct remote *r, const struct waiter *w)
 {
-	uint64_t left = r->row.attr.size - w->off;
+	uint64_t left = r->row.attr.size - w->off, n = left < w->len ? left : w->len;
 
-	w->cb(w->arg, r->whole + w->off, (int64_t)(left < w->len ? left : w->len));
+	w->cb(w->arg, r->whole + w->off, (int64_t)n);
+	return n;
+}
+
+/* The kernel keeps what it was given: when that was all, nobody asks again. */
+static void given(struct remote *r, uint64_t bytes)
+{
+	bool all;
+
+	lock_take(&r->lock);
+	r->giving--;
+	r->given_bytes += bytes;
+	all = r->given_bytes >= r->row.attr.size;
+	if (!all && r->unkept)
+		forget_locked(r);
+	lock_drop(&r->lock);
+	if (!all)
+		return;
+	unkeep(r);
+	lock_take(&r->lock);
+	forget_locked(r);
+	lock_drop(&r->lock);
+}
+
+static bool give_if_ready(struct remote *r, const struct waiter *ask)
+{
+	bool ready;
+
+	lock_take(&r->lock);
+	ready = r->state == WHOLE_READY;
+	r->giving += ready;
+	lock_drop(&r->lock);
+	if (ready)
+		given(r, give(r, ask));
+	return ready;
 }
 
 static bool is_right(const struct remote *r, int64_t n)
@@ -344,20 +464,28 @@ static bool is_right(const struct remote *r, int64_t n)
 static void whole_end(struct remote *r, bool good)
 {
 	struct waiter *w, *next;
+	uint64_t bytes = 0;
 
 	lock_take(&r->lock);
 	w = r->waiters;
 	r->waiters = NULL;
 	r->state = good ? WHOLE_READY : WHOLE_EMPTY;
+	r->giving += good;
+	r->given_bytes = 0;
+	r->unkept = false;
 	lock_drop(&r->lock);
+	if (good)
+		keep(r);
 	for (; w; w = next) {
 		next = w->next;
 		if (good)
-			give(r, w);
+			bytes += give(r, w);
 		else
 			w->cb(w->arg, NULL, -EIO);
 		free(w);
 	}
+	if (good)
+		given(r, bytes);
 	remote_put(r);
 }
 
@@ -400,33 +528,33 @@ static void whole_load(struct remote *r)
 
 static void whole_read(struct remote *r, const struct waiter *ask)
 {
-	struct waiter *w = NULL;
-	enum whole state;
+	struct waiter *w = malloc(sizeof(*w));
+	bool queued = false, load = false, ready;
 
 	lock_take(&r->lock);
-	if (r->state != WHOLE_READY) {
-		w = malloc(sizeof(*w));
-		if (w && !r->whole)
-			r->whole = malloc(r->row.attr.size);
-		if (w && r->whole) {
-			*w = *ask;
-			w->next = r->waiters;
-			r->waiters = w;
-		}
-	}
-	state = r->state;
-	if (state == WHOLE_EMPTY && w && r->whole)
+	ready = r->state == WHOLE_READY;
+	if (!ready && w && !r->whole)
+		r->whole = malloc(r->row.attr.size);
+	if (ready) {
+		r->giving++;
+	} else if (w && r->whole) {
+		queued = true;
+		load = r->state == WHOLE_EMPTY;
 		r->state = WHOLE_LOADING;
+		*w = *ask;
+		w->next = r->waiters;
+		r->waiters = w;
+	}
 	lock_drop(&r->lock);
 
-	if (state == WHOLE_READY) {
-		give(r, ask);
-	} else if (!w || !r->whole) {
+	if (!queued)
 		free(w);
+	if (ready)
+		given(r, give(r, ask));
+	else if (!queued)
 		ask->cb(ask->arg, NULL, -ENOMEM);
-	} else if (state == WHOLE_EMPTY) {
+	else if (load)
 		whole_load(r);
-	}
 }
 
 /* ---- large ones: by range ------------------------------------------------------ */
@@ -460,14 +588,28 @@ static void large_read(struct remote *r, const struct waiter *ask)
 	range_read(r, ask->off, l->buf, len, deadline_from_now(r), large_done, l);
 }
 
+static bool is_small(const struct remote *r)
+{
+	return r->row.attr.size <= REMOTE_WHOLE_BYTES;
+}
+
+bool remote_read_now(struct remote *r, uint64_t off, size_t len, remote_cb cb, void *arg)
+{
+	struct waiter ask = { .off = off, .len = len, .cb = cb, .arg = arg };
+
+	if (off < r->row.attr.size && len > 0)
+		return is_small(r) && give_if_ready(r, &ask);
+	cb(arg, NULL, 0);
+	return true;
+}
+
 void remote_read(struct remote *r, uint64_t off, size_t len, remote_cb cb, void *arg)
 {
 	struct waiter ask = { .off = off, .len = len, .cb = cb, .arg = arg };
-	uint64_t size = r->row.attr.size;
 
-	if (off >= size || len == 0)
+	if (off >= r->row.attr.size || len == 0)
 		cb(arg, NULL, 0);
-	else if (size <= REMOTE_WHOLE_BYTES)
+	else if (is_small(r))
 		whole_read(r, &ask);
 	else
 		large_read(r, &ask);

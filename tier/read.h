@@ -3,8 +3,8 @@
  * Reading released files from the store, by range, without restoring.
  *
  * A small file (up to REMOTE_WHOLE_BYTES) is fetched whole by the first read, compared
- * with the row's checksum, and kept while it is open: wrong bytes are never
- * given (-EIO, logged).  Larger ones are read by range.  While a remote is
+ * with the row's checksum, and kept until all of it was given, or 64 MiB are kept of
+ * others: wrong bytes are never given (-EIO, logged).  Larger ones are read by range.  While a remote is
  * referenced its object is not dropped, even when its name was removed.  An object that
  * was dropped before, as a pack is that was rewritten since the row was read, is found by
  * reading the row once more.
@@ -38,6 +38,8 @@ typedef void (*remote_cb)(void *arg, const void *bytes, int64_t n_or_errno);
  * may wait: that bound is fs's.
  */
 void remote_read(struct remote *r, uint64_t off, size_t len, remote_cb cb, void *arg);
+/* The same for what is in memory, before it returns.  False: nothing was done, it has to be read. */
+bool remote_read_now(struct remote *r, uint64_t off, size_t len, remote_cb cb, void *arg);
 
 /* Is an object of this number (object_number()) being read?  Drop asks. */
 bool remote_in_use(struct tier *t, uint64_t number);

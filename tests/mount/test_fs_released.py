@@ -10,6 +10,7 @@ import errno
 import mmap
 import os
 import socket
+import subprocess
 import threading
 
 import pytest
@@ -272,6 +273,41 @@ def test_versions(m, released):
         assert get(path) == get(path) == data
 
 
+def test_replaced_before_it_counts_as_open(mount):
+    """Who opens a file after it was written and closed reads what was written."""
+    m = mount(start=False, options={"archive_after": "1h", "io_uring": "no"})
+    go = os.path.join(m.dir, "go")
+    m.failpoints = f"read.row=wait:{go}"
+    m.start()
+    m.write("d/f", b"what it was before")
+    release(m, "d/f")
+    with subprocess.Popen(["cat", m.full("d/f")], stdout=subprocess.PIPE) as reader:
+        assert m.wait_log("failpoint read.row: waiting")
+        m.write("d/f", b"new")
+        with open(go, "w", encoding="ascii"):
+            pass
+        assert reader.communicate(timeout=proc.scaled(60))[0] == b"new"
+    assert get(m.full("d/f")) == b"new"
+
+
+def test_pages_of_a_file_that_came_back(mount):
+    """The kernel read other bytes ahead while the file was local; as it is archived it has those of
+    before again, and is the same object as before."""
+    m = mount(options={"archive_after": "1h"})
+    path, old, new = m.full("d/f"), b"a" * 300_000, b"b" * 300_000
+    m.write("d/f", old)
+    release(m, "d/f")
+    assert get(path) == old
+    with open(path, "r+b", buffering=0) as file:
+        file.write(new)
+        st = os.fstat(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+        os.pwrite(file.fileno(), old, 0)
+        os.utime(file.fileno(), ns=(st.st_atime_ns, st.st_mtime_ns))
+    release(m, "d/f")
+    assert get(path) == old
+
+
 def test_readers_and_a_writer_at_once(m, released):
     path, data = released
     bad = []
@@ -336,7 +372,7 @@ def cores():
     ("auto", 4, cores() * 7)])  # of 8 a core, whoever asks on which
 def test_too_many_wait_for_the_store(mount, io_uring, least, most):
     """Past half of what the kernel may have in flight a request fails at once; whoever
-    waits gets the bytes in the end, and what is local goes on meanwhile."""
+    waits gets the bytes in the end, and what is local, or in memory, goes on meanwhile."""
     m = faulty(mount, store_timeout="60s", io_uring=io_uring, queue_depth="8", read_cache="0")
     m.expect_log(r"refusing requests with EIO")
     if "io_uring: yes" not in m.log_text():
@@ -345,6 +381,12 @@ def test_too_many_wait_for_the_store(mount, io_uring, least, most):
     for name in names:
         m.write(name, name.encode())
     release(m, "d")
+    large = os.urandom(1 << 20)
+    m.write("large", large)
+    release(m, "large")
+    begun = os.open(m.full("large"), os.O_RDONLY)
+    os.posix_fadvise(begun, 0, 0, os.POSIX_FADV_RANDOM)
+    assert os.pread(begun, 100, 0) == large[:100]
     fds = [os.open(m.full(name), os.O_RDONLY) for name in names]
     rules(m, "get hold")
     results = [None] * len(fds)
@@ -362,6 +404,8 @@ def test_too_many_wait_for_the_store(mount, io_uring, least, most):
     m.write("d/local", b"goes on")
     assert m.read("d/local") == b"goes on"
     assert len(os.listdir(m.full("d"))) == len(names) + 1
+    assert os.pread(begun, 100, 500_000) == large[500_000:500_100]
+    os.close(begun)
     rules(m, "")
     for t in threads:
         t.join()

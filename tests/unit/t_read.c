@@ -186,6 +186,62 @@ static void object_is_missing(void **state)
 	remote_put(r);
 }
 
+/* ---- memory ---------------------------------------------------------------------- */
+
+#define LARGE (4u << 20)
+#define OPEN 18 /* more than 64 MiB of them */
+
+static uint64_t gets(struct rig *rig)
+{
+	struct store_counts counts;
+
+	store_counts(rig->t->store, &counts);
+	return counts.ops[STORE_GET];
+}
+
+/* Who opens many, reads a little of each and keeps them open does not fill the memory. */
+static void little_is_kept(void **state)
+{
+	AUTO_FREE char *bytes = calloc(1, LARGE), *seen = malloc(LARGE);
+	struct rig *rig = *state;
+	struct remote *r[OPEN];
+	char path[16], some[100];
+	uint64_t before;
+
+	for (unsigned i = 0; i < OPEN; i++) {
+		struct file_row row;
+
+		snprintf(path, sizeof(path), "d/%u", i);
+		memset(bytes + LARGE / 2, 'a' + (int)i, LARGE / 2);
+		rig_write(rig, path, bytes, LARGE);
+		assert_int_equal(rig_archive(rig, path), 0);
+		row = rig_look(rig, path).row;
+		assert_int_equal(remote_open(rig->t, &row, &r[i]), 0);
+	}
+	before = gets(rig);
+	for (unsigned i = 0; i < OPEN; i++)
+		assert_int_equal(read_some(r[i], 0, some, sizeof(some)), sizeof(some));
+	assert_int_equal(gets(rig) - before, OPEN);
+	/* the last ones are, the first ones are not */
+	assert_true(remote_read_now(r[OPEN - 1], LARGE / 2, 1, was_read,
+				    &(struct reading){ .buf = some }));
+	assert_int_equal(some[0], 'a' + OPEN - 1);
+	assert_int_equal(gets(rig) - before, OPEN);
+	assert_false(remote_read_now(r[0], 0, 1, was_read, NULL));
+	assert_int_equal(read_some(r[0], LARGE / 2, some, sizeof(some)), sizeof(some));
+	assert_int_equal(some[99], 'a');
+	assert_int_equal(gets(rig) - before, OPEN + 1);
+	/* nor is one that was read to its end, in whatever order */
+	assert_int_equal(read_some(r[0], LARGE / 2, seen, LARGE / 2), LARGE / 2);
+	assert_int_equal(read_some(r[0], 0, seen, LARGE / 2), LARGE / 2);
+	assert_int_equal(gets(rig) - before, OPEN + 1);
+	assert_int_equal(read_some(r[0], 0, seen, LARGE), LARGE);
+	assert_int_equal(gets(rig) - before, OPEN + 2);
+	assert_int_equal(seen[LARGE - 1], 'a');
+	for (unsigned i = 0; i < OPEN; i++)
+		remote_put(r[i]);
+}
+
 /* ---- time ------------------------------------------------------------------------ */
 
 /* What was loaded ahead fails late, and the store would give the bytes too late. */
@@ -271,7 +327,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(pack_was_rewritten),      TEST(row_leads_to_other_bytes),
 		TEST(large_file_was_replaced), TEST(object_is_missing),
-		TEST(one_deadline_for_all),    TEST(verified_where_it_is),
+		TEST(little_is_kept),	       TEST(one_deadline_for_all),
+		TEST(verified_where_it_is),
 	};
 
 	return rig_run(tests, sizeof(tests) / sizeof(tests[0]));
