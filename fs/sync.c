@@ -43,9 +43,13 @@ static int sync_row(struct fs *fs, struct node *node)
 	return r;
 }
 
+/*
+ * With its data alone, too: that its row left when it was opened is how it is known that these
+ * are not the bytes that were archived, as its times on the disk may be the old ones.
+ */
 int sync_file(struct fs *fs, struct node *node, bool data_only)
 {
-	int r = data_only ? 0 : sync_row(fs, node);
+	int r = sync_row(fs, node);
 
 	return r < 0 ? r : sync_bytes(fs, node, data_only);
 }
@@ -74,7 +78,7 @@ int sync_close(struct fs *fs, struct node *node)
 	struct node *parent;
 	int r;
 
-	r = sync_bytes(fs, node, true);
+	r = sync_file(fs, node, true);
 	if (r < 0)
 		return r;
 	if (node_name(fs->tree, node, &parent, name) < 0)

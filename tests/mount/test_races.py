@@ -90,6 +90,29 @@ def power_cut(m):
     m.expect_log("cannot ")     # of the run whose disk went away
 
 
+@pytest.mark.parametrize("how", ["fdatasync", "close"])
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_power_cut_after_overwriting(mount, kind, how):
+    """Bytes of an archived file that were replaced by as many others, and are durable, are not
+    taken for those in the store, whatever became of the file's times."""
+    m = mount(start=False, cache_fs=kind, options={
+        "archive_after": "1h", **({"durability": "close"} if how == "close" else {})})
+    m.meta = os.path.join(m.disk.path, "catalogue.db")
+    m.start()
+    m.write("d/a", b"a" * 9000)
+    m.archive("d/a")
+    os.sync()
+    with open(m.full("d/a"), "r+b", buffering=0) as file:
+        file.write(b"b" * 9000)
+        if how == "fdatasync":
+            os.fdatasync(file.fileno())
+    power_cut(m)
+    assert m.state("d/a") == "local"
+    m.archive("d/a")
+    m.release("d/a")
+    assert m.read("d/a") == b"b" * 9000
+
+
 @pytest.fixture(name="on_disk", params=["ext4", "xfs"])
 def fixture_on_disk(request, mount):
     m = mount(start=False, cache_fs=request.param, options={"archive_after": "1h"})
