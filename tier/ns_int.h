@@ -40,14 +40,17 @@ void ns_identity_moved(struct tier *t, dirid_t dir, const char *name, const stru
 int own_action_begin(struct tier *t, struct node *dir);
 void own_action_end(struct tier *t, struct node *dir, bool changed);
 
-/*
- * A user's action changed names of dir.  Where the cache had no part in it (a released name was
- * removed, renamed, brought back), dir's times move as the file system's would have: waits.
- */
-void user_action_done(struct tier *t, struct node *dir, bool in_cache);
+/* What moved the times of a directory whose names a user's action changed. */
+enum moved_by {
+	MOVED_BY_CACHE,	 /* its file system */
+	MOVED_BY_COMMIT, /* tx_user_times(), where the row had them */
+	MOVED_BY_NOBODY, /* a released name was removed, renamed, brought back */
+};
+/* A user's action changed names of dir.  Where nothing moved its times this does: waits. */
+void user_action_done(struct tier *t, struct node *dir, enum moved_by by);
 /* Where only the row of a directory has its times: its id, else 0. */
 dirid_t user_times_in_row(struct tier *t, struct node *dir);
-/* They move with the commit of what the user did; user_action_done() then says in_cache. */
+/* They move with the commit of what the user did. */
 int tx_user_times(struct tx *tx, dirid_t dir);
 
 #endif

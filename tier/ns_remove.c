@@ -104,7 +104,7 @@ static int unlink_undo(struct tx *tx, void *arg)
 }
 
 static int unlink_with_row(struct tier *t, struct node *parent, const char *name,
-			   const struct state_of *look, bool *ret_times)
+			   const struct state_of *look, enum moved_by *ret_by)
 {
 	struct removal m = { .t = t, .look = look };
 	char *path = NULL, *payload = NULL;
@@ -122,7 +122,7 @@ static int unlink_with_row(struct tier *t, struct node *parent, const char *name
 	} else {
 		m.times_of = user_times_in_row(t, parent);
 	}
-	*ret_times = look->has_cache || m.times_of;
+	*ret_by = look->has_cache ? MOVED_BY_CACHE : m.times_of ? MOVED_BY_COMMIT : MOVED_BY_NOBODY;
 	m.path = path;
 	m.payload = payload;
 	listing_note_lost(t, parent, name);
@@ -140,7 +140,7 @@ out:
 
 static int unlink_claimed(struct tier *t, struct node *parent, const char *name, bool wait)
 {
-	bool times = true;
+	enum moved_by by = MOVED_BY_CACHE;
 	struct state_of look;
 	int r;
 
@@ -154,10 +154,10 @@ static int unlink_claimed(struct tier *t, struct node *parent, const char *name,
 	if (!look.has_row)
 		r = unlink_in_cache(t, parent, name, 0);
 	else
-		r = wait ? unlink_with_row(t, parent, name, &look, &times) : TIER_PARK;
+		r = wait ? unlink_with_row(t, parent, name, &look, &by) : TIER_PARK;
 	if (r == 0) {
 		node_drop_name(t->tree, parent, name);
-		user_action_done(t, parent, times);
+		user_action_done(t, parent, by);
 		reaper_touch(t, parent);
 	}
 	return r;
@@ -231,7 +231,7 @@ static int cache_is_empty(struct tier *t, struct node *dir)
 }
 
 static int rmdir_with_row(struct tier *t, struct node *parent, const char *name, struct node *node,
-			  const struct state_of *look, bool *ret_times)
+			  const struct state_of *look, enum moved_by *ret_by)
 {
 	struct removal m = { .t = t, .look = look };
 	char *payload = NULL;
@@ -247,7 +247,7 @@ static int rmdir_with_row(struct tier *t, struct node *parent, const char *name,
 	} else {
 		m.times_of = user_times_in_row(t, parent);
 	}
-	*ret_times = look->has_cache || m.times_of;
+	*ret_by = look->has_cache ? MOVED_BY_CACHE : m.times_of ? MOVED_BY_COMMIT : MOVED_BY_NOBODY;
 	m.payload = payload;
 	listing_note_lost(t, parent, name);
 	r = catalogue_write(t->cat, SYNC_NORMAL, rmdir_run, &m);
@@ -264,7 +264,7 @@ out:
 static int rmdir_claimed(struct tier *t, struct node *parent, const char *name, struct node *node,
 			 bool wait)
 {
-	bool times = true;
+	enum moved_by by = MOVED_BY_CACHE;
 	struct state_of look;
 	int r;
 
@@ -282,11 +282,11 @@ static int rmdir_claimed(struct tier *t, struct node *parent, const char *name, 
 	else if (cat_dir_is_empty(t->cat, look.dir_row.id) != 1)
 		r = -ENOTEMPTY;
 	else
-		r = rmdir_with_row(t, parent, name, node, &look, &times);
+		r = rmdir_with_row(t, parent, name, node, &look, &by);
 	if (r == 0) {
 		cache_dir_forget(t->cache, node);
 		node_drop_name(t->tree, parent, name);
-		user_action_done(t, parent, times);
+		user_action_done(t, parent, by);
 		reaper_forget(t, node);
 	}
 	return r;

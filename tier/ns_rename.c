@@ -428,6 +428,11 @@ static int side_node(struct tier *t, struct side *s)
 	return node_get(t->tree, s->parent, s->name, s->look.is_dir, &s->node);
 }
 
+static enum moved_by moved_by(const struct moving *m, const struct side *s)
+{
+	return needs_dir(m, s) ? MOVED_BY_CACHE : MOVED_BY_NOBODY;
+}
+
 static int try_rename(struct moving *m, bool wait)
 {
 	struct tier *t = m->t;
@@ -445,8 +450,8 @@ static int try_rename(struct moving *m, bool wait)
 	r = rename_claimed(m, wait);
 	node_unclaim_two(t->tree, m->a.node, m->b.node);
 	if (r == 0 && !same_file(m)) {
-		user_action_done(t, m->a.parent, needs_dir(m, &m->a));
-		user_action_done(t, m->b.parent, needs_dir(m, &m->b));
+		user_action_done(t, m->a.parent, moved_by(m, &m->a));
+		user_action_done(t, m->b.parent, moved_by(m, &m->b));
 		if (m->a.look.is_dir)
 			reaper_forget(t, m->a.node);
 		reaper_touch(t, m->b.parent);

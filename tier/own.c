@@ -117,7 +117,7 @@ int tx_user_times(struct tx *tx, dirid_t dir)
 }
 
 /* A released directory's are in its row.  Waited for: the kernel asks next, and keeps the answer. */
-void user_action_done(struct tier *t, struct node *dir, bool in_cache)
+void user_action_done(struct tier *t, struct node *dir, enum moved_by by)
 {
 	const struct timespec now[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_nsec = UTIME_NOW } };
 	struct own_job o = { .dir = node_dirid(dir) };
@@ -125,13 +125,14 @@ void user_action_done(struct tier *t, struct node *dir, bool in_cache)
 	int r;
 
 	node_user_changed(dir);
-	if (in_cache)
+	if (by == MOVED_BY_CACHE)
 		return;
+	/* Also after a commit: it may have been made again from what the row said before. */
 	r = cache_dir(t->cache, dir, &d);
 	if (r == 0) {
 		r = futimens(dirfd_fd(d), now) < 0 ? -errno : 0;
 		cache_dir_put(t->cache, d);
-	} else if (r == -ENOENT && o.dir > 0) {
+	} else if (r == -ENOENT && o.dir > 0 && by == MOVED_BY_NOBODY) {
 		o.times.mtime_ns = o.times.ctime_ns = clock_real_ns();
 		r = catalogue_write(t->cat, SYNC_NORMAL, own_run_wait, &o);
 	}

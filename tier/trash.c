@@ -182,7 +182,7 @@ static int row_back(struct back *b)
 	listing_note_gained(b->t, b->dir, b->name);
 	r = catalogue_write(b->t->cat, SYNC_FULL, back_run, b);
 	if (r == 0)
-		user_action_done(b->t, b->dir, false);
+		user_action_done(b->t, b->dir, MOVED_BY_NOBODY);
 	if (r == 0 && b->row.file.told)
 		notify_kick(b->t);
 	if (r == -ENOENT || r == -ENODATA)
@@ -196,7 +196,7 @@ static int copy_back(struct back *b)
 
 	if (r < 0)
 		return refuse(b, r, "its bytes cannot be copied: %s", strerror(-r));
-	user_action_done(b->t, b->dir, false);
+	user_action_done(b->t, b->dir, MOVED_BY_NOBODY);
 	reaper_touch(b->t, b->dir);
 	return 0;
 }

@@ -11,12 +11,14 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "lib/clock.h"
 #include "tests/unit/tier_rig.h"
 #include "tier/ns.h"
+#include "tier/ns_int.h"
 
 static int setup(void **state)
 {
@@ -169,6 +171,29 @@ static void a_released_directory(void **state)
 	node_put(rig->t->tree, dir);
 }
 
+/* A removal's times are in the row; what was made again meanwhile has those of before. */
+static void made_again_while_a_name_goes(void **state)
+{
+	const struct timespec old[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+	struct rig *rig = *state;
+	struct node *dir;
+	struct stat st;
+	char path[600];
+
+	released(rig, "d/a", 1);
+	dir = rig_dir(rig, "d");
+	rig->conf.release_after = 0;
+	assert_int_equal(release_dir(rig->t, dir), 0);
+	assert_true(user_times_in_row(rig->t, dir) > 0);
+	assert_int_equal(ns_materialize_dir(rig->t, dir, true), 0);
+	rig_path(rig, "d", path, sizeof(path));
+	assert_int_equal(utimensat(AT_FDCWD, path, old, 0), 0);
+	user_action_done(rig->t, dir, MOVED_BY_COMMIT);
+	assert_int_equal(shown(rig, dir, &st), 0);
+	assert_true(st.st_mtim.tv_sec > 1000);
+	node_put(rig->t->tree, dir);
+}
+
 /* ---- what a listing has read ---------------------------------------------------- */
 
 struct open {
@@ -284,8 +309,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_name_is_one_statement),		 TEST(a_directory_asks_once),
 		TEST(a_directory_without_row_asks_once), TEST(a_released_directory),
-		TEST(listed_names_ask_nothing),		 TEST(listed_attributes_changed),
-		TEST(listed_names_gone_or_new),
+		TEST(made_again_while_a_name_goes),	 TEST(listed_names_ask_nothing),
+		TEST(listed_attributes_changed),	 TEST(listed_names_gone_or_new),
 	};
 
 	return rig_run(tests, sizeof(tests) / sizeof(tests[0]));
