@@ -176,7 +176,7 @@ static bool came_later(const struct look *l, const struct stat *st)
 {
 	int64_t c = ts_to_ns(st->st_ctim);
 
-	return l->begun_ns > 0 && c > l->begun_ns && c <= l->now_ns;
+	return l->begun_ns > 0 && c > l->begun_ns && c <= clock_real_ns();
 }
 
 /* Counted, and left to the next look. */
@@ -214,13 +214,18 @@ static int look_regular(struct look *l, const char *name, const struct stat *st)
 		return r;
 	strcpy(l->path + l->dir_len, name);
 	policy_ask(l->r->t->policy, l->path, name, (uint64_t)st->st_size, &says);
-	if (came_later(l, st)) {
-		leave(l, name, st, r == 0 && identity_equal(&row.id, &id), &says, age_ms);
+	if (r == 0 && identity_equal(&row.id, &id)) {
+		if (came_later(l, st))
+			leave(l, name, st, true, &says, age_ms);
+		else
+			look_archived(l, name, st, &row, &says, age_ms);
 		return 0;
 	}
-	if (r == 0 && identity_equal(&row.id, &id))
-		look_archived(l, name, st, &row, &says, age_ms);
-	else if (look_local(l, name, st, r == 0, &says, age_ms) && r == 0)
+	if (came_later(l, st))
+		leave(l, name, st, false, &says, age_ms);
+	else if (!look_local(l, name, st, r == 0, &says, age_ms))
+		return 0;
+	if (r == 0)
 		look_count_stale(l, &row);
 	return 0;
 }

@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/clock.h"
 #include "lib/lock.h"
 #include "lib/log.h"
 #include "tools/ctl_proto.h"
@@ -38,6 +39,7 @@
 #define REQUEST_S 10 /* how long a request may take to come */
 #define REPLY_S 30   /* how long a client may take to read a line */
 #define DEAD_AFTER_S 60
+#define LOCK_MS 5000
 #define CTL_RUN_LOCK CTL_RUN_DIR "/lock" /* flock(2), for as long as it takes */
 
 struct ctl_server {
@@ -242,15 +244,23 @@ static void *server_main(void *arg)
 
 /* ---- start and stop -------------------------------------------------------------------- */
 
-/* A descriptor that holds the lock until it is closed. */
+/*
+ * A descriptor that holds the lock until it is closed.  -EWOULDBLOCK: whoever has it, for a
+ * millisecond at most, was stopped meanwhile.
+ */
 static int run_dir_lock(void)
 {
 	AUTO_CLOSE int fd = open(CTL_RUN_LOCK, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	int r = fd < 0 ? -1 : flock(fd, LOCK_EX);
+	int64_t until = clock_mono_ms() + LOCK_MS;
 
-	while (r < 0 && fd >= 0 && errno == EINTR)
-		r = flock(fd, LOCK_EX);
-	return r < 0 ? -errno : TAKE_FD(fd);
+	if (fd < 0)
+		return -errno;
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EINTR && (errno != EWOULDBLOCK || clock_mono_ms() >= until))
+			return -errno;
+		poll(NULL, 0, 1);
+	}
+	return TAKE_FD(fd);
 }
 
 static bool is_refused(const char *path)
