@@ -218,10 +218,13 @@ static int condemn_run(struct tx *tx, void *arg)
 	struct page *p = arg;
 	int r = 0;
 
-	for (int i = 0; i < p->n && r == 0; i++)
-		if (p->chosen[i] && !is_condemned(&p->row[i]))
-			r = condemn(tx, &p->row[i], &p->chosen[i]);
-	p->txn = tx_id(tx);
+	for (int i = 0; i < p->n && r == 0; i++) {
+		if (!p->chosen[i] || is_condemned(&p->row[i]))
+			continue;
+		r = condemn(tx, &p->row[i], &p->chosen[i]);
+		if (p->chosen[i])
+			p->txn = tx_id(tx); /* one without changes would never be journalled */
+	}
 	return r;
 }
 
@@ -319,7 +322,7 @@ static int condemn_chosen(struct tier *t, struct page *p, bool wait)
 		return 0;
 	/* on disk: after a power cut a row without bytes must not come back as one that can */
 	r = catalogue_write(t->cat, SYNC_FULL, condemn_run, p);
-	if (r == 0 && wait)
+	if (r == 0 && wait && p->txn)
 		return journal_wait(t, p->txn, t->conf->store_timeout);
 	for (int i = 0; i < p->n; i++)
 		p->chosen[i] = p->chosen[i] && !fresh[i];

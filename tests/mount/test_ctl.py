@@ -161,6 +161,15 @@ def test_stale_socket_is_replaced(m):
         os.unlink(path)
 
 
+# Of a process that strace looks at, a leak sanitizer cannot say anything.
+TRACED = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}
+
+
+def traced(m):
+    proc.wait_until(lambda: "TracerPid:\t0" not in open(
+        f"/proc/{m.pid}/status", encoding="ascii").read(), 10, "strace attached")
+
+
 @pytest.mark.parametrize("command", [("archive", "--all"), ("drain",)])
 def test_ends_while_files_come(m, command):
     """What came before is done; what comes meanwhile is not waited for."""
@@ -184,6 +193,34 @@ def test_ends_while_files_come(m, command):
     m.drain()
     assert set(m.states(*(f"cam/2017/{name}" for name in os.listdir(m.full("cam/2017")))).values()) \
         == {"released"}
+
+
+def test_ends_while_files_come_and_looking_takes_long(mount):
+    """Also where what comes while a directory is looked at is no longer new when its turn comes."""
+    m = mount(env=TRACED, options={"archive_after": "1h"})
+    data = fill(m, 40)
+    ended = threading.Event()
+
+    def upload():
+        number = 0
+        while not ended.wait(0.05):
+            with open(m.local(f"cam/2017/late{number:05}"), "wb") as file:
+                file.write(b"late")
+            number += 1
+    with ThreadPoolExecutor() as pool, \
+            subprocess.Popen(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=newfstatat",
+                              "-e", "inject=newfstatat:delay_enter=40000", "-p", str(m.pid)],
+                             stderr=subprocess.DEVNULL) as tracer:
+        traced(m)
+        writer = pool.submit(upload)
+        try:
+            done = m.ctl("archive", "--all", deadline=60)
+        finally:
+            ended.set()
+            tracer.terminate()
+        writer.result()
+    assert done.returncode == 0, done.stderr
+    assert set(m.states(*data).values()) == {"archived"}
 
 
 def test_dead_mounts_are_not_meant(mount, m):
@@ -219,8 +256,6 @@ def test_dead_sockets_are_removed(m):
                 os.unlink(path)
 
 
-# Of a process that strace looks at, a leak sanitizer cannot say anything.
-TRACED = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}
 SLOW_UNLINK = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=unlink",
                "-e", "inject=unlink:delay_enter=3000000"]
 
@@ -232,8 +267,7 @@ def test_socket_of_the_next_mount(mount):
     path = socket_of(old)
     with subprocess.Popen([*SLOW_UNLINK, "-P", path, "-p", str(old.pid)],
                           stderr=subprocess.DEVNULL):
-        proc.wait_until(lambda: "TracerPid:\t0" not in open(
-            f"/proc/{old.pid}/status", encoding="ascii").read(), 10, "strace attached")
+        traced(old)
         proc.run("umount", old.path)
         new = [mount()]
         while socket_of(new[-1]) != path and len(new) < 10:
