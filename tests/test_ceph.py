@@ -189,7 +189,7 @@ def test_new_start_at_the_failsafe_ratio(mount, ceph, pool):
         os.unlink(m.full(gone))
         proc.wait_until(lambda: m.log_text().count("cannot write the journal"), 90, "a try of that")
         assert "No space" in m.status()["store"]["error"]
-        promises.same(m, {path: data[path] for path in others}, "pool full")
+        promises.same(m, {"new": b"new", **{path: data[path] for path in others}}, "pool full")
     finally:
         ceph.unset_full()
     m.wait_state("new", "archived", deadline=120)
