@@ -23,16 +23,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "lib/lock.h"
 #include "lib/log.h"
 
 #define THREAD_NAME_SIZE 16 /* Linux: 15 characters */
+#define NICE_BACKGROUND 5   /* a third of the weight of nice 0: sched(7) */
 
 struct pool {
 	/* constant after start */
 	const char *name; /* borrowed */
 	unsigned max_threads;
+	int nice; /* added to the process's own */
 
 	/* protected by lock */
 	struct lock lock;
@@ -71,6 +74,8 @@ static void *thread_main(void *arg)
 	struct pool *pool = arg;
 	struct job *job;
 
+	if (pool->nice) /* in Linux 0 is this thread alone */
+		setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + pool->nice);
 	lock_take(&pool->lock);
 	for (;;) {
 		job = take_job_locked(pool);
@@ -123,7 +128,7 @@ static int add_thread_locked(struct pool *pool)
 	return 0;
 }
 
-int pool_new(const char *name, unsigned max_threads, struct pool **ret)
+static int new_pool(const char *name, unsigned max_threads, int nice, struct pool **ret)
 {
 	struct pool *pool;
 	int r;
@@ -134,6 +139,7 @@ int pool_new(const char *name, unsigned max_threads, struct pool **ret)
 		return -ENOMEM;
 	pool->name = name;
 	pool->max_threads = max_threads;
+	pool->nice = nice;
 	lock_init(&pool->lock, LOCK_RANK_POOL, name);
 	cond_init(&pool->work);
 
@@ -147,6 +153,16 @@ int pool_new(const char *name, unsigned max_threads, struct pool **ret)
 	}
 	*ret = pool;
 	return 0;
+}
+
+int pool_new(const char *name, unsigned max_threads, struct pool **ret)
+{
+	return new_pool(name, max_threads, 0, ret);
+}
+
+int pool_new_background(const char *name, unsigned max_threads, struct pool **ret)
+{
+	return new_pool(name, max_threads, NICE_BACKGROUND, ret);
 }
 
 void pool_submit(struct pool *pool, struct job *job)

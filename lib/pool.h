@@ -22,6 +22,8 @@ struct job {
  * with 11 characters of it.  Makes a thread: call it after the last fork.
  */
 int pool_new(const char *name, unsigned max_threads, struct pool **ret);
+/* The same for work that can wait: where CPU is short others have three times as much (nice 5). */
+int pool_new_background(const char *name, unsigned max_threads, struct pool **ret);
 /* Never fails: the job is the caller's memory.  Any thread. */
 void pool_submit(struct pool *pool, struct job *job);
 /* Runs what is queued, then ends the threads.  Nothing may be submitted after. */

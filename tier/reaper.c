@@ -249,7 +249,7 @@ int reaper_start(struct reaper *r)
 	int result;
 
 	if ((result = pool_new("reaper", 2, &r->threads)) < 0 ||
-	    (result = pool_new("archive", jobs, &r->workers)) < 0 ||
+	    (result = pool_new_background("archive", jobs, &r->workers)) < 0 ||
 	    (result = pool_new("command", jobs, &r->commands)) < 0)
 		return result;
 	atomic_store(&r->scanning, true);

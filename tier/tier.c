@@ -176,7 +176,7 @@ static int make_parts(struct tier *t)
 
 	if ((r = pool_new("commit", COMMIT_THREADS, &t->pool_commit)) < 0 ||
 	    (r = pool_new("store", STORE_THREADS, &t->pool_store)) < 0 ||
-	    (r = pool_new("finish", (unsigned)c->archive_jobs, &t->pool_finish)) < 0 ||
+	    (r = pool_new_background("finish", (unsigned)c->archive_jobs, &t->pool_finish)) < 0 ||
 	    (r = window_new((unsigned)c->store_window, c->store_window_bytes, &t->window)) < 0 ||
 	    (r = blobs_new(t->store, c->read_cache, &t->blobs)) < 0 ||
 	    (r = ahead_new(t, &t->ahead)) < 0 || (r = pushes_new(&t->pushes)) < 0 ||

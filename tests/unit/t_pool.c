@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -248,6 +249,7 @@ struct look_job {
 	struct job job;
 	sigset_t mask;
 	char name[16];
+	int nice;
 };
 
 static void look(struct job *job)
@@ -256,6 +258,7 @@ static void look(struct job *job)
 
 	pthread_sigmask(SIG_SETMASK, NULL, &j->mask);
 	pthread_getname_np(pthread_self(), j->name, sizeof(j->name));
+	j->nice = getpriority(PRIO_PROCESS, 0);
 }
 
 static void test_thread_attributes(void **state)
@@ -277,6 +280,24 @@ static void test_thread_attributes(void **state)
 	assert_int_equal(strncmp(j.name, "a-name-that", 11), 0);
 }
 
+/* Work that can wait yields, and nobody else does for it. */
+static void test_background(void **state)
+{
+	int ours = getpriority(PRIO_PROCESS, 0);
+	struct look_job j = { .job.run = look };
+	struct pool *pool;
+
+	assert_int_equal(pool_new_background("test", 1, &pool), 0);
+	pool_submit(pool, &j.job);
+	pool_free(pool);
+	assert_int_equal(j.nice, ours + 5 < 19 ? ours + 5 : 19);
+	assert_int_equal(getpriority(PRIO_PROCESS, 0), ours);
+	assert_int_equal(pool_new("test", 1, &pool), 0);
+	pool_submit(pool, &j.job);
+	pool_free(pool);
+	assert_int_equal(j.nice, ours);
+}
+
 static void test_free_unused(void **state)
 {
 	struct pool *pool;
@@ -296,6 +317,7 @@ int main(void)
 		cmocka_unit_test(test_never_more_threads),
 		cmocka_unit_test(test_jobs_submit_jobs),
 		cmocka_unit_test(test_thread_attributes),
+		cmocka_unit_test(test_background),
 		cmocka_unit_test(test_free_unused),
 	};
 
