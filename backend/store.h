@@ -23,7 +23,8 @@
  *	-ENAMETOOLONG -EINVAL -ENOTDIR -EISDIR   put: this key cannot be here: use the alternate key
  *	-ENOENT       no such object
  *	-ESTALE       drop: the object is another attempt's; nothing was done
- *	-ENOSPC -EDQUOT   the store is full; nothing was done
+ *	-ENOSPC -EDQUOT   the store is full; nothing was done (a put that is even_full: or it was not
+ *			  answered in time, and may have happened or may happen yet)
  *	-ETIMEDOUT    no answer in time: the operation may have happened or may happen yet
  *	-EACCES       the store refuses us (key, capabilities)
  *	-EFBIG        put: larger than one object here can be (RADOS: 90 MiB); nothing was done

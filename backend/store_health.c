@@ -170,7 +170,7 @@ void store_note(struct store *s, const struct store_request *q, int64_t result)
 	/* Nearly always all is well, and this is one load. */
 	if (!s->troubles)
 		return;
-	if (result != -ETIMEDOUT && result != -ENOMEM && result != -EIO)
+	if (!q->concluded && result != -ETIMEDOUT && result != -ENOMEM && result != -EIO)
 		store_end_trouble(s, STORE_DOWN);
 	if (result < 0)
 		return;

@@ -28,7 +28,8 @@ struct store_request {
 	store_read_cb read_cb;	  /* get */
 	void *arg;
 	int64_t deadline_ms; /* of clock_mono_ms(): the store's timeout, or what is left to the caller */
-	bool hurried;	     /* it is the caller's, and less: that it passes is no trouble */
+	bool concluded; /* the result is not the store's word: it does not say that it answers */
+	bool hurried;	/* it is the caller's, and less: that it passes is no trouble */
 };
 
 struct store_ops {

@@ -110,6 +110,8 @@ static bool force(struct rop *o, int r)
 	lock_take(&s->lock);
 	s->flying++;
 	list_add(&s->queued, again);
+	if (again->req.deadline_ms < s->timer_ms)
+		cond_signal(&s->timer_wake);
 	lock_drop(&s->lock);
 	return true;
 }
@@ -127,6 +129,7 @@ static void finish(struct rop *o, int r)
 	expired = o->expired;
 	lock_drop(&s->lock);
 
+	o->req.concluded = expired && o->forced;
 	if (expired || !force(o, r))
 		answer(o, rop_result(o, r, expired));
 	rstore_pump(s);

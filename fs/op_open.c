@@ -12,12 +12,14 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "fs/attr.h"
 #include "fs/dirs.h"
 #include "fs/fs_fuse.h"
 #include "lib/cleanup.h"
+#include "lib/log.h"
 #include "tier/reaper.h"
 
 #define FMODE_EXEC 040 /* the kernel's own flag of an open by execve(2) */
@@ -67,8 +69,12 @@ static void look_again(struct fs *fs, struct node *node, struct opened *opened)
 {
 	int fd = cache_open_node(tier_cache(fs->tier), node, O_RDONLY);
 
-	if (fd < 0)
+	if (fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP)
 		return;
+	if (fd < 0)
+		log_warning("cannot open the local copy of a file that was opened while it was "
+			    "restored: %s: who reads it gets EIO",
+			    strerror(-fd));
 	opens_now_local(fs->opens, node, fd);
 	opened->keep_pages = false;
 }
@@ -184,9 +190,22 @@ static void parent_stale(struct fs *fs, struct node *node)
 	fs_put(fs, parent);
 }
 
+/* The kernel has no pages of it: its next request is a read. */
+static void begin_read(struct fs *fs, struct node *node)
+{
+	struct bytes from = { 0 };
+
+	if (opens_bytes(fs->opens, node, false, &from) < 0)
+		return;
+	if (from.remote)
+		remote_begin(from.remote);
+	bytes_put(&from);
+}
+
 static void open_reply(struct call *c, int r)
 {
 	struct open_call *o = (struct open_call *)c;
+	bool remote = o->remote;
 	struct fuse_file_info fi;
 
 	if (r == 0)
@@ -198,6 +217,8 @@ static void open_reply(struct call *c, int r)
 	parent_stale(c->fs, c->node);
 	if (fuse_reply_open(c->req, &fi) != 0)
 		drop_handle(c->fs, c->node, fi.fh);
+	else if (remote && !fi.keep_cache)
+		begin_read(c->fs, c->node);
 }
 
 void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

@@ -4,11 +4,12 @@
  *
  *	pool_submit --> [ job job job ] --> a thread: run(job), next
  *
- * Invariant: while jobs are queued, either an idle thread has been signalled for
- * each of them or no further thread could be made.  The first thread is made by
- * pool_new, so that a submitted job always finds one; the others when more jobs
- * wait than threads are idle.  Threads stay until the end: what they keep for
- * themselves (a database connection) is worth keeping.
+ * Invariant: while jobs are queued, an idle thread has been signalled, or one is on its
+ * way to the queue, or no further thread could be made.  The first thread is made by
+ * pool_new, each other by one of the pool that takes a job and leaves nobody idle
+ * behind: a thread begins with the niceness of its maker, which must not be a
+ * submitter's.  Threads stay until the end: what they keep for themselves (a database
+ * connection) is worth keeping.
  *
  * Signals are blocked in all threads (SIGIO would kill the holder of a lease),
  * except those by which the processor reports a fault of the thread itself.
@@ -35,7 +36,7 @@ struct pool {
 	/* constant after start */
 	const char *name; /* borrowed */
 	unsigned max_threads;
-	int nice; /* added to the process's own */
+	int nice;
 
 	/* protected by lock */
 	struct lock lock;
@@ -44,7 +45,8 @@ struct pool {
 	struct job *tail;
 	unsigned n_queued;
 	unsigned n_running;
-	unsigned n_idle; /* threads that wait, or were signalled and are on their way */
+	unsigned n_idle;     /* threads that wait, or were signalled and are on their way */
+	unsigned n_starting; /* that have not come to the queue yet */
 	bool stopping;
 	unsigned n_threads;
 
@@ -54,6 +56,7 @@ struct pool {
 
 static struct job *take_job_locked(struct pool *pool) REQUIRES(pool->lock);
 static int add_thread_locked(struct pool *pool) REQUIRES(pool->lock);
+static void leave_another_locked(struct pool *pool) REQUIRES(pool->lock);
 
 static struct job *take_job_locked(struct pool *pool)
 {
@@ -69,17 +72,31 @@ static struct job *take_job_locked(struct pool *pool)
 	return job;
 }
 
+/* For what is queued now, or next, while this one is at work. */
+static void leave_another_locked(struct pool *pool)
+{
+	int r;
+
+	if (pool->n_idle > 0 || pool->n_starting > 0 || pool->n_threads == pool->max_threads)
+		return;
+	r = add_thread_locked(pool);
+	/* The threads that are there will come to it. */
+	if (r < 0 && log_ratelimit(&pool->warned_ms, 60000))
+		log_warning("cannot add a thread to pool '%s': %s", pool->name, strerror(-r));
+}
+
 static void *thread_main(void *arg)
 {
 	struct pool *pool = arg;
 	struct job *job;
 
-	if (pool->nice) /* in Linux 0 is this thread alone */
-		setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + pool->nice);
+	setpriority(PRIO_PROCESS, 0, pool->nice); /* in Linux 0 is this thread alone */
 	lock_take(&pool->lock);
+	pool->n_starting--;
 	for (;;) {
 		job = take_job_locked(pool);
 		if (job) {
+			leave_another_locked(pool);
 			lock_drop(&pool->lock);
 			job->run(job);
 			lock_take(&pool->lock);
@@ -123,6 +140,7 @@ static int add_thread_locked(struct pool *pool)
 	if (r < 0)
 		return r;
 	pool->n_threads++;
+	pool->n_starting++;
 	snprintf(name, sizeof(name), "%.11s-%u", pool->name, n % 1000);
 	pthread_setname_np(pool->threads[n], name);
 	return 0;
@@ -139,7 +157,7 @@ static int new_pool(const char *name, unsigned max_threads, int nice, struct poo
 		return -ENOMEM;
 	pool->name = name;
 	pool->max_threads = max_threads;
-	pool->nice = nice;
+	pool->nice = getpriority(PRIO_PROCESS, 0) + nice;
 	lock_init(&pool->lock, LOCK_RANK_POOL, name);
 	cond_init(&pool->work);
 
@@ -167,8 +185,6 @@ int pool_new_background(const char *name, unsigned max_threads, struct pool **re
 
 void pool_submit(struct pool *pool, struct job *job)
 {
-	int r = 0;
-
 	job->next = NULL;
 	lock_take(&pool->lock);
 	if (pool->tail)
@@ -177,15 +193,8 @@ void pool_submit(struct pool *pool, struct job *job)
 		pool->head = job;
 	pool->tail = job;
 	pool->n_queued++;
-	if (pool->n_queued <= pool->n_idle)
-		cond_signal(&pool->work);
-	else if (pool->n_threads < pool->max_threads)
-		r = add_thread_locked(pool);
+	cond_signal(&pool->work);
 	lock_drop(&pool->lock);
-
-	/* The threads that are there will come to it. */
-	if (r < 0 && log_ratelimit(&pool->warned_ms, 60000))
-		log_warning("cannot add a thread to pool '%s': %s", pool->name, strerror(-r));
 }
 
 void pool_free(struct pool *pool)

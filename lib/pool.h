@@ -4,7 +4,7 @@
  *
  * It is where requests are parked: what would wait for a store, a sink, a
  * commit or an fsync runs here and replies when it is done, so that no FUSE
- * thread waits.  Threads are made when jobs queue up, at most max_threads; the
+ * thread waits.  Threads are made when all are busy, at most max_threads; the
  * queue is as long as the requests the kernel allows.
  */
 #ifndef EBB_LIB_POOL_H

@@ -135,7 +135,8 @@ static int rewrites_most(struct tier *t)
 
 	if (!store_is_full(t->store))
 		return REWRITES_MAX;
-	n = cat_packs_due(t->cat, 0, INT64_MAX, waiting, WAITING_MAX);
+	/* those of before the store was full may have long to wait */
+	n = cat_packs_due(t->cat, 0, clock_real_ns() + PACK_GRACE_NS, waiting, WAITING_MAX);
 	return n < 0 ? n : WAITING_MAX - n;
 }
 

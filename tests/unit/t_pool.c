@@ -298,6 +298,53 @@ static void test_background(void **state)
 	assert_int_equal(j.nice, ours);
 }
 
+#define N_NICE 4
+
+struct nice_job {
+	struct job job;
+	pthread_barrier_t *all; /* at work at the same time: each has a thread */
+	struct pool *pool;
+	struct nice_job *others; /* N_NICE: to be submitted to it */
+	int nice;
+};
+
+static void look_nice(struct job *job)
+{
+	struct nice_job *j = (struct nice_job *)job;
+
+	j->nice = getpriority(PRIO_PROCESS, 0);
+	pthread_barrier_wait(j->all);
+}
+
+static void submit_all(struct job *job)
+{
+	struct nice_job *j = (struct nice_job *)job;
+
+	for (int i = 0; i < N_NICE; i++)
+		pool_submit(j->pool, &j->others[i].job);
+}
+
+/* Whoever submits a job, and so makes a pool grow, its threads are the pool's. */
+static void test_niceness_is_the_pools(void **state)
+{
+	int ours = getpriority(PRIO_PROCESS, 0);
+	struct nice_job jobs[N_NICE], from = { .job.run = submit_all, .others = jobs };
+	struct pool *background;
+	pthread_barrier_t all;
+
+	pthread_barrier_init(&all, NULL, N_NICE);
+	for (int i = 0; i < N_NICE; i++)
+		jobs[i] = (struct nice_job){ .job.run = look_nice, .all = &all };
+	assert_int_equal(pool_new_background("back", 1, &background), 0);
+	assert_int_equal(pool_new("front", N_NICE, &from.pool), 0);
+	pool_submit(background, &from.job);
+	pool_free(background);
+	pool_free(from.pool);
+	for (int i = 0; i < N_NICE; i++)
+		assert_int_equal(jobs[i].nice, ours);
+	pthread_barrier_destroy(&all);
+}
+
 static void test_free_unused(void **state)
 {
 	struct pool *pool;
@@ -318,6 +365,7 @@ int main(void)
 		cmocka_unit_test(test_jobs_submit_jobs),
 		cmocka_unit_test(test_thread_attributes),
 		cmocka_unit_test(test_background),
+		cmocka_unit_test(test_niceness_is_the_pools),
 		cmocka_unit_test(test_free_unused),
 	};
 

@@ -20,6 +20,7 @@
 #include "tests/unit/pack_rig.h"
 #include "tier/blobs.h"
 #include "tier/pack.h"
+#include "tier/read_int.h"
 #include "tier/verify.h"
 
 #define PENDING INT64_MIN
@@ -242,6 +243,63 @@ static void little_is_kept(void **state)
 		remote_put(r[i]);
 }
 
+struct closing {
+	struct remote *r;
+	_Atomic int64_t n;
+};
+
+static void close_it(void *arg, const void *bytes, int64_t n)
+{
+	struct closing *c = arg;
+
+	(void)bytes;
+	remote_put(c->r);
+	c->n = n;
+}
+
+/* Its reader was the last who had it open, and closed it as soon as it had its bytes. */
+static void last_count_ends_with_the_answer(void **state)
+{
+	struct closing c = { .n = PENDING };
+	struct rig *rig = *state;
+	char some[10];
+
+	pack_archive(rig, "d", 3);
+	rig_unlink(rig, "d/0");
+	for (unsigned from_memory = 0; from_memory < 2; from_memory++) {
+		struct file_row row = rig_look(rig, "d/0").row;
+
+		c.n = PENDING;
+		assert_int_equal(remote_open(rig->t, &row, &c.r), 0);
+		if (from_memory)
+			assert_int_equal(read_some(c.r, 0, some, sizeof(some)), sizeof(some));
+		remote_read(c.r, 20, 10, close_it, &c);
+		rig_until(c.n != PENDING);
+		assert_int_equal(c.n, 10);
+		rig_until(!remote_in_use(rig->t, row.pack));
+	}
+}
+
+/* One that could not be read is no memory until it is closed. */
+static void nothing_is_kept_of_a_failure(void **state)
+{
+	struct rig *rig = *state;
+	struct file_row row;
+	struct remote *r;
+	char some[10];
+
+	pack_archive(rig, "d", 3);
+	rig_unlink(rig, "d/0");
+	row = rig_look(rig, "d/0").row;
+	assert_int_equal(remote_open(rig->t, &row, &r), 0);
+	rig_faults(rig, "get flip");
+	assert_int_equal(read_some(r, 0, some, sizeof(some)), -EIO);
+	assert_null(r->whole);
+	rig_faults(rig, "");
+	assert_packed(r, 0);
+	remote_put(r);
+}
+
 /* ---- time ------------------------------------------------------------------------ */
 
 /* What was loaded ahead fails late, and the store would give the bytes too late. */
@@ -325,10 +383,15 @@ static void verified_where_it_is(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(pack_was_rewritten),      TEST(row_leads_to_other_bytes),
-		TEST(large_file_was_replaced), TEST(object_is_missing),
-		TEST(little_is_kept),	       TEST(one_deadline_for_all),
+		TEST(pack_was_rewritten),
+		TEST(row_leads_to_other_bytes),
+		TEST(large_file_was_replaced),
+		TEST(object_is_missing),
+		TEST(little_is_kept),
+		TEST(one_deadline_for_all),
 		TEST(verified_where_it_is),
+		TEST(last_count_ends_with_the_answer),
+		TEST(nothing_is_kept_of_a_failure),
 	};
 
 	return rig_run(tests, sizeof(tests) / sizeof(tests[0]));
