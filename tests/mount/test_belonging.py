@@ -271,7 +271,7 @@ def test_full_disk_of_the_store_is_emptied(tmpdir_below, afterwards, mount):
     for path in there[:500]:
         os.unlink(m.full(path))
     proc.wait_until(lambda: "local" not in m.states(*files[500:]).values(), 90, "the others there")
-    assert m.status()["trash"]["files"] == 0
+    proc.wait_until(lambda: m.status()["trash"]["files"] == 0, 60, "an empty trash")
 
 
 def test_full_disk_that_has_room_again(tmpdir_below, afterwards, mount):
