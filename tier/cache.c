@@ -117,8 +117,10 @@ static int open_long(int root_fd, char *path)
 		char *cut = path + PATH_MAX - 1;
 		int fd;
 
-		while (*cut != '/')
-			cut--; /* a component has at most 255 bytes */
+		while (cut > path && *cut != '/')
+			cut--;
+		if (cut == path)
+			return -ENAMETOOLONG; /* of one component */
 		*cut = '\0';
 		fd = path_open(step_fd >= 0 ? step_fd : root_fd, path, flags, 0);
 		if (fd < 0)
@@ -128,6 +130,13 @@ static int open_long(int root_fd, char *path)
 		path = cut + 1;
 	}
 	return path_open(step_fd >= 0 ? step_fd : root_fd, path, flags, 0);
+}
+
+int cache_open_dir(struct cache *c, const char *path)
+{
+	AUTO_FREE char *copy = strdup(path);
+
+	return copy ? open_long(c->root_fd, copy) : -ENOMEM;
 }
 
 /* -EAGAIN: a name changed meanwhile. */

@@ -44,6 +44,12 @@ void cache_dir_put(struct cache *c, struct dirfd *d);
 /* The directory was removed or made again: forget a kept descriptor. */
 void cache_dir_forget(struct cache *c, struct node *dir);
 
+/*
+ * A descriptor of the directory at a path below the root, of any length; the caller's.
+ * Or -errno as path_open: -ENOENT, -ENOTDIR, -ELOOP: there is no such directory.
+ */
+int cache_open_dir(struct cache *c, const char *path);
+
 /* fstatat of a name, AT_SYMLINK_NOFOLLOW.  0 or -errno; -ENOENT also when the directory is absent. */
 int cache_stat(struct cache *c, struct node *dir, const char *name, struct stat *ret);
 /* fstat of a directory or by one of its names of a file node. */

@@ -15,15 +15,19 @@
  * Always true: nothing is removed whose identity is not the one that was about to
  * be removed; running it twice does no more than once.  Intents are taken in the
  * order they were committed, the archive's are left to archive_recover().
+ *
+ * The mount comes up whatever the cache says to one intent: where it cannot be looked
+ * at, or refuses, the intent is passed by, which the log tells, and kept for the next
+ * start.  Only a catalogue that fails refuses the mount.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
 #include "lib/failpoint.h"
-#include "lib/path.h"
 #include "tier/intent_json.h"
 #include "tier/tier_int.h"
 
@@ -31,9 +35,21 @@
 
 enum now { NOW_GONE, NOW_SAME, NOW_OTHER };
 
+/* What became of an intent; a negative errno is the catalogue's. */
+enum outcome {
+	SETTLED,   /* it has nothing more to say */
+	PASSED_BY, /* it was logged why: to be asked again at the next start */
+};
+
 static int dir_of(struct tier *t, const struct intent_place *p)
 {
-	return path_open(cache_root_fd(t->cache), p->dir_path, O_RDONLY | O_DIRECTORY, 0);
+	return cache_open_dir(t->cache, p->dir_path);
+}
+
+/* Not there, nor can it be: something else has the name of a directory of its path. */
+static bool is_gone(int r)
+{
+	return r == -ENOENT || r == -ENOTDIR || r == -ELOOP || r == -ENAMETOOLONG;
 }
 
 static bool is_same(const struct stat *st, const struct intent_place *p)
@@ -51,18 +67,39 @@ static int look_now(int dfd, const char *name, const struct intent_place *want, 
 {
 	struct stat st;
 
-	if (dfd == -ENOENT || dfd == -ENOTDIR) {
+	int r = failpoint(RECOVER_LOOK);
+
+	if (r < 0)
+		return r;
+	if (dfd < 0 || fstatat(dfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+		r = dfd < 0 ? dfd : -errno;
 		*ret = NOW_GONE;
-		return 0;
-	}
-	if (dfd < 0)
-		return dfd;
-	if (fstatat(dfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
-		*ret = NOW_GONE;
-		return errno == ENOENT ? 0 : -errno;
+		return is_gone(r) ? 0 : r;
 	}
 	*ret = want->there && is_same(&st, want) ? NOW_SAME : NOW_OTHER;
 	*ret_st = st;
+	return 0;
+}
+
+static int removal_passed_by(const struct intent_place *p, int r)
+{
+	log_error("cannot finish the removal of '%s/%s', during which ebbfs was killed: %s: if it "
+		  "is there it stays until the next start; mount again when that is mended, or "
+		  "remove it",
+		  p->dir_path, p->name, strerror(-r));
+	return PASSED_BY;
+}
+
+/* 0, or what the cache says. */
+static int remove_same(int dfd, const struct intent_place *p)
+{
+	if (unlinkat(dfd, p->name, p->is_dir ? AT_REMOVEDIR : 0) < 0 && errno != ENOENT) {
+		if (errno != ENOTEMPTY && errno != EEXIST)
+			return -errno;
+		log_warning("directory '%s/%s' was being removed when ebbfs was killed and has "
+			    "files now: it stays",
+			    p->dir_path, p->name);
+	}
 	return 0;
 }
 
@@ -80,24 +117,22 @@ static int recover_removal(struct tier *t, struct json_object *o)
 		return r;
 	dfd = dir_of(t, &p);
 	r = look_now(dfd, p.name, &p, &now, &st);
-	if (r < 0 || now == NOW_GONE)
-		return r;
-	id = cache_identity(&st);
-	if (now == NOW_OTHER || !identity_equal(&id, &p.id)) {
+	if (r < 0)
+		return removal_passed_by(&p, r);
+	if (now != NOW_GONE)
+		id = cache_identity(&st);
+	if (now == NOW_OTHER || (now == NOW_SAME && !identity_equal(&id, &p.id))) {
 		log_warning("'%s/%s' was being removed when ebbfs was killed and is another %s "
 			    "now: it stays%s",
 			    p.dir_path, p.name, p.is_dir ? "directory" : "file",
 			    p.is_dir ? "" : ", the removed version is in the trash");
-		return 0;
+		return SETTLED;
 	}
-	if (unlinkat(dfd, p.name, p.is_dir ? AT_REMOVEDIR : 0) < 0 && errno != ENOENT) {
-		if (errno != ENOTEMPTY && errno != EEXIST)
-			return -errno;
-		log_warning("directory '%s/%s' was being removed when ebbfs was killed and has "
-			    "files now: it stays",
-			    p.dir_path, p.name);
-	}
-	return fsync(dfd) < 0 ? -errno : 0;
+	r = now == NOW_SAME ? remove_same(dfd, &p) : 0;
+	/* Also what was removed before the kill may not be on the disk. */
+	if (r == 0 && dfd >= 0 && fsync(dfd) < 0)
+		r = -errno;
+	return r < 0 ? removal_passed_by(&p, r) : SETTLED;
 }
 
 struct back {
@@ -142,12 +177,29 @@ static int rename_now(int fd, const struct intent_place *from, int td,
 	return renameat2(fd, from->name, td, to->name, flags) < 0 ? -errno : 0;
 }
 
+static int rename_passed_by(const struct intent_place *from, const struct intent_place *to, int r)
+{
+	log_error("cannot tell whether '%s/%s' was renamed to '%s/%s' when ebbfs was killed: %s: "
+		  "one of the names may show what the other had until that is mended and ebbfs "
+		  "mounted again",
+		  from->dir_path, from->name, to->dir_path, to->name, strerror(-r));
+	return PASSED_BY;
+}
+
+static int sync_both(int fd, int td)
+{
+	if (fd >= 0 && fsync(fd) < 0)
+		return -errno;
+	return td >= 0 && fsync(td) < 0 ? -errno : 0;
+}
+
 static int recover_rename(struct tier *t, struct json_object *o)
 {
 	struct json_object *jf = NULL, *jt = NULL;
 	struct intent_place from, to;
 	AUTO_CLOSE int fd = -1;
 	AUTO_CLOSE int td = -1;
+	bool refused = false;
 	struct stat fst, gst;
 	enum now f, g;
 	int r;
@@ -165,23 +217,23 @@ static int recover_rename(struct tier *t, struct json_object *o)
 	if (r == 0)
 		r = look_now(td, to.name, &to, &g, &gst);
 	if (r < 0)
-		return r;
+		return rename_passed_by(&from, &to, r);
 
 	bool as_before = (from.there ? f == NOW_SAME : f == NOW_GONE) &&
 			 (to.there ? g == NOW_SAME : g == NOW_GONE);
 	if (as_before && td >= 0) {
-		r = rename_now(fd, &from, td, &to, (unsigned)intent_int(o, "flags"));
-		if (r == 0 && ((fd >= 0 && fsync(fd) < 0) || fsync(td) < 0))
-			r = -errno;
-		/* A directory that was to be replaced has names by now. */
-		if (r != -ENOTEMPTY && r != -EEXIST)
-			return r;
+		/* A directory that was to be replaced may have names by now, a disk be full. */
+		refused = rename_now(fd, &from, td, &to, (unsigned)intent_int(o, "flags")) < 0;
+		if (!refused) {
+			r = sync_both(fd, td);
+			return r < 0 ? rename_passed_by(&from, &to, r) : SETTLED;
+		}
 	}
 	/* It was done, and the source's name was given anew; or that directory is gone. */
 	if (f == NOW_OTHER &&
 	    (g == NOW_GONE || from.is_dir || (from.there && gst.st_ino == from.id.ino)))
-		return 0;
-	if (f == NOW_OTHER || (from.there && f == NOW_SAME)) {
+		return SETTLED;
+	if (refused || f == NOW_OTHER || (from.there && f == NOW_SAME)) {
 		struct back b = { .o = o, .from = &from, .to = &to };
 
 		log_warning("'%s/%s' was being renamed to '%s/%s' when ebbfs was killed and was "
@@ -189,16 +241,17 @@ static int recover_rename(struct tier *t, struct json_object *o)
 			    from.dir_path, from.name, to.dir_path, to.name);
 		return catalogue_write(t->cat, SYNC_NORMAL, rows_back_run, &b);
 	}
-	return 0; /* it was done, or what was done has been changed again since */
+	return SETTLED; /* it was done, or what was done has been changed again since */
 }
 
+/* An outcome, -EINVAL: it cannot be read, or the catalogue's error. */
 static int recover_one(struct tier *t, const struct intent_row *row)
 {
 	struct json_object *o;
 	int r;
 
 	if (row->kind != INTENT_UNLINK && row->kind != INTENT_RMDIR && row->kind != INTENT_RENAME)
-		return 0;
+		return SETTLED;
 	o = json_tokener_parse(row->payload);
 	if (!o)
 		return -EINVAL;
@@ -221,12 +274,14 @@ static int recover_page(struct tier *t, struct intent_row *rows, int n)
 			continue;
 		r = recover_one(t, &rows[i]);
 		if (r == -EINVAL) {
-			log_error("cannot read intent %lld: it is passed by",
+			log_error("cannot read intent %lld: it is forgotten",
 				  (long long)rows[i].id);
-			r = 0;
+			r = SETTLED;
 		}
-		if (r == 0)
+		if (r == SETTLED)
 			r = catalogue_write(t->cat, SYNC_NORMAL, forget_run, &rows[i].id);
+		else if (r == PASSED_BY)
+			r = 0;
 		if (r == 0)
 			r = failpoint(RECOVER_INTENT);
 	}

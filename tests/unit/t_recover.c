@@ -10,11 +10,20 @@
 /* cmocka wants these first. */
 #include <cmocka.h>
 
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/cleanup.h"
+#include "lib/clock.h"
+#include "lib/failpoint.h"
 #include "tests/unit/tier_rig.h"
 #include "tier/ns.h"
 
@@ -166,6 +175,204 @@ static void directory_made_again(void **state)
 	rig_free(rig);
 }
 
+/* ---- what cannot be finished refuses no mount ------------------------------------- */
+
+struct put_intent {
+	enum intent_kind kind;
+	const char *payload;
+};
+
+static int put_intent_run(struct tx *tx, void *arg)
+{
+	struct put_intent *p = arg;
+	int64_t id;
+
+	return tx_intent_put(tx, p->kind, p->payload, &id);
+}
+
+/* The removal of a file, as the first format had it. */
+static void removal_of(struct rig *rig, const char *dir, const char *name, const struct stat *st)
+{
+	struct put_intent p = { .kind = INTENT_UNLINK };
+	char *text;
+
+	assert_true(asprintf(&text,
+			     "{\"dir\":\"%s\",\"name\":\"%s\",\"is_dir\":false,\"ino\":%llu,"
+			     "\"size\":%llu,\"mtime\":%lld,\"ctime\":%lld}",
+			     dir, name, (unsigned long long)st->st_ino,
+			     (unsigned long long)st->st_size, (long long)ts_to_ns(st->st_mtim),
+			     (long long)ts_to_ns(st->st_ctim)) > 0);
+	p.payload = text;
+	assert_int_equal(catalogue_write(rig->t->cat, SYNC_NORMAL, put_intent_run, &p), 0);
+	free(text);
+}
+
+static void removal_of_capture(struct rig *rig, const char *dir, const char *name)
+{
+	char path[300], full[600];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	rig_capture(rig, path, 1);
+	rig_path(rig, path, full, sizeof(full));
+	assert_int_equal(lstat(full, &st), 0);
+	removal_of(rig, dir, name, &st);
+}
+
+#define DEEP 200 /* directories with names of 40: more than PATH_MAX */
+
+/* Makes them and returns the innermost; ret_path is the caller's to free. */
+static int make_deep(struct rig *rig, char **ret_path)
+{
+	static const char name[] = "0123456789012345678901234567890123456789";
+	char *path = calloc(DEEP, sizeof(name));
+	int fd = open(rig->conf.cache, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	for (int i = 0; i < DEEP; i++) {
+		int next;
+
+		assert_true(mkdirat(fd, name, 0755) == 0 || errno == EEXIST);
+		next = openat(fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		assert_true(next >= 0);
+		close(fd);
+		fd = next;
+		strcat(strcat(path, i ? "/" : ""), name);
+	}
+	*ret_path = path;
+	return fd;
+}
+
+static void remove_deep(struct rig *rig)
+{
+	char cmd[300];
+
+	snprintf(cmd, sizeof(cmd), "rm -rf '%s'/0*", rig->conf.cache);
+	assert_int_equal(system(cmd), 0);
+}
+
+static void path_longer_than_the_kernel_takes(void **state)
+{
+	struct rig *rig = rig_new(RIG_MEM, "");
+	AUTO_FREE char *path = NULL;
+	struct stat st;
+	int dir, fd;
+
+	(void)state;
+	rig_open(rig);
+	dir = make_deep(rig, &path);
+	fd = openat(dir, "f", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	assert_int_equal(fstat(fd, &st), 0);
+	close(fd);
+	removal_of(rig, path, "f", &st);
+	rig_reopen(rig);
+	assert_int_equal(rig_intents(rig), 0);
+	assert_int_equal(faccessat(dir, "f", F_OK, 0), -1);
+	close(dir);
+	remove_deep(rig);
+	rig_free(rig);
+}
+
+/* Neither is a directory that may be entered: it is another's file, or nobody's. */
+static void directory_that_is_a_symlink_now(void **state)
+{
+	struct rig *rig = rig_new(RIG_MEM, "");
+	char from[600], to[600];
+
+	(void)state;
+	rig_open(rig);
+	removal_of_capture(rig, "d", "a");
+	removal_of_capture(rig, "d/below", "b");
+	rig_path(rig, "d", from, sizeof(from));
+	rig_path(rig, "e", to, sizeof(to));
+	assert_int_equal(rename(from, to), 0);
+	assert_int_equal(symlink("e", from), 0);
+	rig_reopen(rig);
+	assert_int_equal(rig_intents(rig), 0);
+	rig_assert_capture(rig, "e/a", 1);
+	rig_assert_capture(rig, "e/below/b", 1);
+	rig_free(rig);
+}
+
+static void set_immutable(struct rig *rig, const char *path, bool on)
+{
+	char full[600];
+	int fd, flags;
+
+	rig_path(rig, path, full, sizeof(full));
+	fd = open(full, O_RDONLY | O_CLOEXEC);
+	if (ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0)
+		skip(); /* tmpfs before Linux 6.6 */
+	flags = on ? flags | FS_IMMUTABLE_FL : flags & ~FS_IMMUTABLE_FL;
+	assert_int_equal(ioctl(fd, FS_IOC_SETFLAGS, &flags), 0);
+	close(fd);
+}
+
+/* It is kept, and what was asked for is done once that is possible. */
+static void refused_removal_is_kept(void **state)
+{
+	struct rig *rig = rig_new(RIG_MEM, "");
+
+	(void)state;
+	rig_open(rig);
+	removal_of_capture(rig, "d", "a");
+	removal_of_capture(rig, "e", "b");
+	set_immutable(rig, "d", true);
+	rig_reopen(rig);
+	assert_int_equal(rig_intents(rig), 1);
+	rig_assert_capture(rig, "d/a", 1);
+	assert_int_equal(rig_state(rig, "e/b"), STATE_NONE);
+	set_immutable(rig, "d", false);
+	rig_reopen(rig);
+	assert_int_equal(rig_intents(rig), 0);
+	assert_int_equal(rig_state(rig, "d/a"), STATE_NONE);
+	rig_free(rig);
+}
+
+static void rename_to_kill(struct rig *rig)
+{
+	rename_in(rig, "a", "b");
+}
+
+static void names_that_cannot_be_looked_at(void **state)
+{
+	struct rig *rig = rig_new(RIG_DIR, "reserve=0");
+
+	(void)state;
+	rig_open(rig);
+	rig_capture(rig, "d/a", 1);
+	assert_int_equal(rig_archive(rig, "d/a"), 0);
+	assert_int_equal(failpoint_init("recover.look=error:EIO"), 0);
+	rig_killed(rig, "rename.cache=kill", rename_to_kill);
+	assert_int_equal(rig_intents(rig), 1);
+	removal_of_capture(rig, "e", "f");
+	rig_reopen(rig);
+	assert_int_equal(rig_intents(rig), 2);
+	rig_failpoints(rig, NULL);
+	assert_int_equal(rig_intents(rig), 0);
+	assert_int_equal(rig_state(rig, "e/f"), STATE_NONE);
+	rig_assert_capture(rig, "d/b", 1);
+	rig_free(rig);
+}
+
+static void intent_that_cannot_be_read(void **state)
+{
+	struct put_intent bad[] = {
+		{ INTENT_UNLINK, "{" },
+		{ INTENT_RENAME, "{\"from\":1}" },
+		{ INTENT_RMDIR, "[]" },
+	};
+	struct rig *rig = rig_new(RIG_MEM, "");
+
+	(void)state;
+	rig_open(rig);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(catalogue_write(rig->t->cat, SYNC_NORMAL, put_intent_run, &bad[i]),
+				 0);
+	rig_reopen(rig);
+	assert_int_equal(rig_intents(rig), 0);
+	rig_free(rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -174,6 +381,11 @@ int main(void)
 		cmocka_unit_test(over_a_directory_with_names),
 		cmocka_unit_test(removed_directory),
 		cmocka_unit_test(directory_made_again),
+		cmocka_unit_test(path_longer_than_the_kernel_takes),
+		cmocka_unit_test(directory_that_is_a_symlink_now),
+		cmocka_unit_test(refused_removal_is_kept),
+		cmocka_unit_test(names_that_cannot_be_looked_at),
+		cmocka_unit_test(intent_that_cannot_be_read),
 	};
 
 	return rig_run(tests, sizeof(tests) / sizeof(tests[0]));
