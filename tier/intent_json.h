@@ -10,14 +10,17 @@
 /* One name an intent speaks of, as its payload holds it. */
 struct intent_place {
 	const char *dir_path; /* borrowed from the payload's object */
-	const char *name;
-	bool there; /* the cache had it */
+	dirid_t dir;	      /* its directory's row; 0: none, or not said */
+	const char *name;     /* borrowed */
+	bool there;	      /* the cache had it */
 	bool is_dir;
-	struct identity id; /* valid if there; of a directory that is renamed only ino counts */
+	struct identity id; /* valid if there */
 };
 
 /* -EINVAL: not what was written. */
 int intent_place_read(struct json_object *o, struct intent_place *ret);
-int64_t intent_int(struct json_object *o, const char *key);
+/* Names are borrowed from o, the paths of ret are NULL: they are the caller's to set. */
+int intent_rename_read(struct json_object *o, struct intent_place *ret_from,
+		       struct intent_place *ret_to, struct rename_record *ret);
 
 #endif

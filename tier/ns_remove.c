@@ -43,14 +43,13 @@ static int unlink_in_cache(struct tier *t, struct node *parent, const char *name
 static char *payload_of(struct tier *t, struct node *parent, const char *name,
 			const struct stat *st)
 {
-	struct intent_name n = { .name = name, .st = st };
-	char *dir, *payload;
+	struct intent_name n;
+	char *payload;
 
-	if (node_path(t->tree, parent, &dir) < 0)
+	if (intent_name_init(t, parent, name, st, &n) < 0)
 		return NULL;
-	n.dir_path = dir;
 	payload = intent_remove_payload(&n);
-	free(dir);
+	intent_name_fini(&n);
 	return payload;
 }
 

@@ -6,6 +6,8 @@
  *	rows touched	  claims -> rows moved, replaced row to the trash, intent: one
  *			  commit -> as above -> settled
  *
+ * The rows are tier/rename_rows.c's.
+ *
  * Always true: a directory is one row, whatever is below it; objects keep their
  * names; a released file moves by its row alone.
  */
@@ -17,160 +19,7 @@
 #include <unistd.h>
 
 #include "lib/failpoint.h"
-#include "tier/ns_int.h"
-
-struct side {
-	struct node *parent; /* borrowed */
-	const char *name;    /* borrowed */
-	struct node *node;   /* counted */
-	struct state_of look;
-	dirid_t dirid;	/* of parent */
-	char *dir_path; /* owned */
-	char *path;	/* owned */
-};
-
-struct moving {
-	struct tier *t;
-	struct side a, b;
-	unsigned flags;
-	char *payload; /* owned; NULL: the cache does not change */
-	int64_t intent;
-	int64_t trash;
-	struct dir_row b_dir; /* the replaced directory's row, id 0: none */
-};
-
-/* ---- rows ----------------------------------------------------------------- */
-
-static int tell_moved(struct moving *m, struct tx *tx, const struct file_row *old,
-		      const struct side *to)
-{
-	const struct side *from = to == &m->b ? &m->a : &m->b;
-	struct file_row now;
-	int r;
-
-	if (!old->told)
-		return 0;
-	r = rows_event(m->t, tx, old, from->path, EVENT_REMOVED);
-	if (r == 0)
-		r = tx_file_get(tx, to->dirid, to->name, &now);
-	if (r == 0)
-		r = rows_event(m->t, tx, &now, to->path, EVENT_ARCHIVED);
-	return r;
-}
-
-static int replaced_row_leaves(struct moving *m, struct tx *tx)
-{
-	struct side *b = &m->b;
-	struct file_row row;
-	int r;
-
-	r = tx_file_get(tx, b->dirid, b->name, &row);
-	if (r == -ENOENT)
-		return 0;
-	if (r < 0)
-		return r;
-	return rows_to_trash(m->t, tx, &row, b->path,
-			     b->look.state == STATE_CHANGED ? TRASH_UNSEEN : TRASH_REPLACED,
-			     m->a.look.has_row ? 0 : EVENT_LOCAL, &m->trash);
-}
-
-static int move_rows(struct moving *m, struct tx *tx)
-{
-	struct side *a = &m->a, *b = &m->b;
-	int r = 0;
-
-	if (b->look.has_row && !b->look.is_dir)
-		r = replaced_row_leaves(m, tx);
-	if (r == 0 && b->look.has_row && b->look.is_dir) {
-		m->b_dir = b->look.dir_row;
-		r = tx_dir_delete(tx, m->b_dir.id);
-	}
-	if (r < 0 || !a->look.has_row)
-		return r;
-	if (a->look.is_dir)
-		return tx_dir_move(tx, a->look.dir_row.id, b->dirid, b->name);
-	r = tx_file_move(tx, a->dirid, a->name, b->dirid, b->name);
-	return r < 0 ? r : tell_moved(m, tx, &a->look.row, b);
-}
-
-/* "" is no name a user can give: room for one of two directories that change places. */
-static int swap_dirs(struct moving *m, struct tx *tx)
-{
-	struct side *a = &m->a, *b = &m->b;
-	int r;
-
-	r = tx_dir_move(tx, a->look.dir_row.id, a->dirid, "");
-	if (r == 0)
-		r = tx_dir_move(tx, b->look.dir_row.id, a->dirid, a->name);
-	if (r == 0)
-		r = tx_dir_move(tx, a->look.dir_row.id, b->dirid, b->name);
-	return r;
-}
-
-static int swap_rows(struct moving *m, struct tx *tx)
-{
-	struct side *a = &m->a, *b = &m->b;
-	bool a_file = a->look.has_row && !a->look.is_dir, a_dir = a->look.has_row && a->look.is_dir;
-	bool b_file = b->look.has_row && !b->look.is_dir, b_dir = b->look.has_row && b->look.is_dir;
-	int r = 0;
-
-	if (a_file && b_file)
-		r = tx_file_swap(tx, a->dirid, a->name, b->dirid, b->name);
-	else if (a_file)
-		r = tx_file_move(tx, a->dirid, a->name, b->dirid, b->name);
-	else if (b_file)
-		r = tx_file_move(tx, b->dirid, b->name, a->dirid, a->name);
-	if (r == 0 && a_dir && b_dir)
-		r = swap_dirs(m, tx);
-	else if (r == 0 && a_dir)
-		r = tx_dir_move(tx, a->look.dir_row.id, b->dirid, b->name);
-	else if (r == 0 && b_dir)
-		r = tx_dir_move(tx, b->look.dir_row.id, a->dirid, a->name);
-	if (r == 0 && a_file)
-		r = tell_moved(m, tx, &a->look.row, b);
-	if (r == 0 && b_file)
-		r = tell_moved(m, tx, &b->look.row, a);
-	return r;
-}
-
-static int rename_run(struct tx *tx, void *arg)
-{
-	struct moving *m = arg;
-	int r = m->flags & RENAME_EXCHANGE ? swap_rows(m, tx) : move_rows(m, tx);
-
-	if (r == 0 && m->payload)
-		r = tx_intent_put(tx, INTENT_RENAME, m->payload, &m->intent);
-	return r;
-}
-
-static int rename_undo(struct tx *tx, void *arg)
-{
-	struct moving *m = arg;
-	struct side *a = &m->a, *b = &m->b;
-	int r = 0;
-
-	if (m->flags & RENAME_EXCHANGE) {
-		struct moving back = *m;
-
-		back.a = *b;
-		back.b = *a;
-		back.a.name = a->name, back.a.parent = a->parent, back.a.dirid = a->dirid;
-		back.b.name = b->name, back.b.parent = b->parent, back.b.dirid = b->dirid;
-		back.a.path = a->path;
-		back.b.path = b->path;
-		r = swap_rows(&back, tx);
-		return r < 0 ? r : tx_intent_delete(tx, m->intent);
-	}
-	if (a->look.has_row && a->look.is_dir)
-		r = tx_dir_move(tx, a->look.dir_row.id, a->dirid, a->name);
-	else if (a->look.has_row)
-		r = tx_file_move(tx, b->dirid, b->name, a->dirid, a->name);
-	if (r == 0 && m->b_dir.id)
-		r = tx_dir_put(tx, &m->b_dir);
-	if (r == 0 && m->trash)
-		r = rows_from_trash(m->t, tx, m->trash);
-	return r < 0 ? r : tx_intent_delete(tx, m->intent);
-}
+#include "tier/rename_int.h"
 
 /* ---- the cache ------------------------------------------------------------ */
 
@@ -284,19 +133,21 @@ static bool touches_rows(const struct moving *m)
 	return m->a.look.has_row || m->b.look.has_row;
 }
 
-static char *make_payload(struct moving *m)
+/* The cache changes, too: what its names have is noted for the intent. */
+static int note_names(struct moving *m)
 {
 	struct side *a = &m->a, *b = &m->b;
-	struct intent_name from = { a->dir_path, a->name,
-				    a->look.has_cache ? &a->look.cache : NULL };
-	struct intent_name to = { b->dir_path, b->name, b->look.has_cache ? &b->look.cache : NULL };
-	struct intent_rows rows = {
-		.dir = a->dirid,
-		.new_dir = b->dirid,
-		.moved = a->look.has_row && !a->look.is_dir && !(m->flags & RENAME_EXCHANGE),
-	};
+	int r;
 
-	return intent_rename_payload(&from, &to, m->flags, &rows);
+	if (!a->look.has_cache && !b->look.has_cache)
+		return 0;
+	m->in_cache = true;
+	r = intent_name_init(m->t, a->parent, a->name, a->look.has_cache ? &a->look.cache : NULL,
+			     &m->from);
+	if (r < 0)
+		return r;
+	return intent_name_init(m->t, b->parent, b->name, b->look.has_cache ? &b->look.cache : NULL,
+				&m->to);
 }
 
 /* A rename moves the file's ctime: its row goes on proving what it proved. */
@@ -323,21 +174,40 @@ static enum sync sync_of(const struct moving *m)
 	return goes ? SYNC_FULL : SYNC_NORMAL;
 }
 
+/*
+ * The cache refused.  Rows that cannot go back would stand for the wrong files, and be
+ * believed: nothing may change any more until start-up has taken them back.
+ */
+static void take_rows_back(struct moving *m)
+{
+	struct tier *t = m->t;
+	int r = failpoint(RENAME_REFUSED);
+
+	listing_note_gained(t, m->a.parent, m->a.name);
+	if (r == 0)
+		r = catalogue_write(t->cat, SYNC_NORMAL, rename_rows_undo, m);
+	if (r == 0)
+		return;
+	log_error("cannot take back the renaming of '%s' to '%s', which the cache refused: %s: "
+		  "mount again",
+		  m->a.path, m->b.path, strerror(-r));
+	catalogue_set_readonly(t->cat, "it does not agree with the cache until ebbfs is mounted "
+				       "again");
+}
+
 static int rename_with_rows(struct moving *m)
 {
 	struct tier *t = m->t;
 	int r;
 
-	if (m->a.look.has_cache || m->b.look.has_cache) {
-		m->payload = make_payload(m);
-		if (!m->payload)
-			return -ENOMEM;
-	}
+	r = note_names(m);
+	if (r < 0)
+		return r;
 	listing_note_lost(t, m->a.parent, m->a.name);
 	listing_note_gained(t, m->b.parent, m->b.name);
 	if (m->flags & RENAME_EXCHANGE)
 		listing_note_gained(t, m->a.parent, m->a.name);
-	r = catalogue_write(t->cat, sync_of(m), rename_run, m);
+	r = catalogue_write(t->cat, sync_of(m), rename_rows_run, m);
 	if (r == 0)
 		r = failpoint(RENAME_COMMIT);
 	if (r < 0)
@@ -347,18 +217,14 @@ static int rename_with_rows(struct moving *m)
 	listing_note_release(t, m->b.parent, m->b.name);
 	r = change_cache(m);
 	if (r < 0) {
-		listing_note_gained(t, m->a.parent, m->a.name);
-		if (catalogue_write(t->cat, SYNC_NORMAL, rename_undo, m) < 0)
-			log_error("cannot take back the renaming of '%s' to '%s': "
-				  "start-up will finish it",
-				  m->a.path, m->b.path);
+		take_rows_back(m);
 		return r;
 	}
 	keep_identity(m, &m->a, &m->b);
 	if (m->flags & RENAME_EXCHANGE)
 		keep_identity(m, &m->b, &m->a);
 	r = failpoint(RENAME_CACHE);
-	if (m->payload)
+	if (m->in_cache)
 		intents_settle(t->intents, m->intent, m->a.parent, m->b.parent);
 	return r;
 }
@@ -398,9 +264,7 @@ static int rename_claimed(struct moving *m, bool wait)
 	if ((m->a.look.has_row && m->b.dirid == 0) ||
 	    (m->b.look.has_row && m->a.dirid == 0 && (m->flags & RENAME_EXCHANGE)))
 		return -EAGAIN; /* the new parent needs a row first */
-	if (node_path(t->tree, m->a.parent, &m->a.dir_path) < 0 ||
-	    node_path(t->tree, m->b.parent, &m->b.dir_path) < 0 ||
-	    node_child_path(t->tree, m->a.parent, m->a.name, &m->a.path) < 0 ||
+	if (node_child_path(t->tree, m->a.parent, m->a.name, &m->a.path) < 0 ||
 	    node_child_path(t->tree, m->b.parent, m->b.name, &m->b.path) < 0)
 		return -ENOMEM;
 	return rename_with_rows(m);
@@ -413,10 +277,10 @@ static void moving_fini(struct moving *m)
 	for (int i = 0; i < 2; i++) {
 		if (sides[i]->node)
 			node_put(m->t->tree, sides[i]->node);
-		free(sides[i]->dir_path);
 		free(sides[i]->path);
 	}
-	free(m->payload);
+	intent_name_fini(&m->from);
+	intent_name_fini(&m->to);
 }
 
 static int side_node(struct tier *t, struct side *s)

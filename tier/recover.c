@@ -6,245 +6,111 @@
  *		 there is another file, or this one written since: it stays, local, and
  *		 the old version is in the trash.  A directory is compared in full, too:
  *		 one that was made since may have the removed one's inode number.
- *	renaming the source has its identity, and the target is as it was: rename.
- *		 The target is the source: it was done.  So it was, or does no harm, when
- *		 the source is another file and the target is gone from the cache: the row
- *		 is all that the target has.  Else somebody changed the uncovered cache:
- *		 the rows go back where nothing is lost.
+ *	renaming recover_rename.c
  *
  * Always true: nothing is removed whose identity is not the one that was about to
  * be removed; running it twice does no more than once.  Intents are taken in the
  * order they were committed, the archive's are left to archive_recover().
  *
- * The mount comes up whatever the cache says to one intent: where it cannot be looked
- * at, or refuses, the intent is passed by, which the log tells, and kept for the next
+ * The mount comes up whatever the cache says to one intent: where it cannot be asked,
+ * or refuses, the intent is passed by, which the log tells, and kept for the next
  * start.  Only a catalogue that fails refuses the mount.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
 #include "lib/failpoint.h"
-#include "tier/intent_json.h"
-#include "tier/tier_int.h"
+#include "lib/path.h"
+#include "tier/recover_int.h"
 
 #define RECOVER_PAGE 64
 
-enum now { NOW_GONE, NOW_SAME, NOW_OTHER };
+/* ---- removals ------------------------------------------------------------------- */
 
-/* What became of an intent; a negative errno is the catalogue's. */
-enum outcome {
-	SETTLED,   /* it has nothing more to say */
-	PASSED_BY, /* it was logged why: to be asked again at the next start */
-};
-
-static int dir_of(struct tier *t, const struct intent_place *p)
+static int removal_passed_by(const char *path, int r)
 {
-	return cache_open_dir(t->cache, p->dir_path);
-}
-
-/* Not there, nor can it be: something else has the name of a directory of its path. */
-static bool is_gone(int r)
-{
-	return r == -ENOENT || r == -ENOTDIR || r == -ELOOP || r == -ENAMETOOLONG;
-}
-
-static bool is_same(const struct stat *st, const struct intent_place *p)
-{
-	struct identity id = cache_identity(st);
-
-	if (S_ISDIR(st->st_mode) || p->is_dir)
-		return S_ISDIR(st->st_mode) && p->is_dir && id.ino == p->id.ino;
-	return identity_equal(&id, &p->id);
-}
-
-/* What the cache has at a place now, compared with what `want` was. */
-static int look_now(int dfd, const char *name, const struct intent_place *want, enum now *ret,
-		    struct stat *ret_st)
-{
-	struct stat st;
-
-	int r = failpoint(RECOVER_LOOK);
-
-	if (r < 0)
-		return r;
-	if (dfd < 0 || fstatat(dfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
-		r = dfd < 0 ? dfd : -errno;
-		*ret = NOW_GONE;
-		return is_gone(r) ? 0 : r;
-	}
-	*ret = want->there && is_same(&st, want) ? NOW_SAME : NOW_OTHER;
-	*ret_st = st;
-	return 0;
-}
-
-static int removal_passed_by(const struct intent_place *p, int r)
-{
-	log_error("cannot finish the removal of '%s/%s', during which ebbfs was killed: %s: if it "
-		  "is there it stays until the next start; mount again when that is mended, or "
+	log_error("cannot finish the removal of '%s', during which ebbfs was killed: %s: if it is "
+		  "there it stays until the next start; mount again when that is mended, or "
 		  "remove it",
-		  p->dir_path, p->name, strerror(-r));
+		  path, strerror(-r));
 	return PASSED_BY;
 }
 
 /* 0, or what the cache says. */
-static int remove_same(int dfd, const struct intent_place *p)
+static int remove_same(int dfd, const struct intent_place *p, const char *path)
 {
 	if (unlinkat(dfd, p->name, p->is_dir ? AT_REMOVEDIR : 0) < 0 && errno != ENOENT) {
 		if (errno != ENOTEMPTY && errno != EEXIST)
 			return -errno;
-		log_warning("directory '%s/%s' was being removed when ebbfs was killed and has "
-			    "files now: it stays",
-			    p->dir_path, p->name);
+		log_warning("directory '%s' was being removed when ebbfs was killed and has files "
+			    "now: it stays",
+			    path);
 	}
 	return 0;
 }
 
+/* One that has a row again was passed by and archived since: then it is there to stay. */
+static int has_row(struct tier *t, const struct intent_place *p)
+{
+	struct file_row file;
+	struct dir_row dir;
+	int r;
+
+	if (p->dir == 0)
+		return 0;
+	r = p->is_dir ? cat_dir_find(t->cat, p->dir, p->name, &dir)
+		      : cat_file_get(t->cat, p->dir, p->name, &file);
+	return r == 0 ? 1 : r == -ENOENT ? 0 : r;
+}
+
+static int finish_removal(struct tier *t, const struct intent_place *p, const char *path,
+			  const struct place_now *now)
+{
+	int r = has_row(t, p);
+
+	if (r < 0)
+		return r;
+	if (now->there && (r == 1 || !place_is_untouched(p, now))) {
+		log_warning("'%s' was being removed when ebbfs was killed and is another %s now: "
+			    "it stays%s",
+			    path, p->is_dir ? "directory" : "file",
+			    p->is_dir ? "" : ", the removed version is in the trash");
+		return SETTLED;
+	}
+	r = now->there ? remove_same(now->fd, p, path) : 0;
+	/* Also what was removed before the kill may not be on the disk. */
+	if (r == 0)
+		r = place_sync(now);
+	return r < 0 ? removal_passed_by(path, r) : SETTLED;
+}
+
 static int recover_removal(struct tier *t, struct json_object *o)
 {
+	AUTO_FREE char *path = NULL;
 	struct intent_place p;
-	AUTO_CLOSE int dfd = -1;
-	struct identity id;
-	struct stat st;
-	enum now now;
+	struct place_now now;
 	int r;
 
 	r = intent_place_read(o, &p);
 	if (r < 0)
 		return r;
-	dfd = dir_of(t, &p);
-	r = look_now(dfd, p.name, &p, &now, &st);
-	if (r < 0)
-		return removal_passed_by(&p, r);
-	if (now != NOW_GONE)
-		id = cache_identity(&st);
-	if (now == NOW_OTHER || (now == NOW_SAME && !identity_equal(&id, &p.id))) {
-		log_warning("'%s/%s' was being removed when ebbfs was killed and is another %s "
-			    "now: it stays%s",
-			    p.dir_path, p.name, p.is_dir ? "directory" : "file",
-			    p.is_dir ? "" : ", the removed version is in the trash");
-		return SETTLED;
-	}
-	r = now == NOW_SAME ? remove_same(dfd, &p) : 0;
-	/* Also what was removed before the kill may not be on the disk. */
-	if (r == 0 && dfd >= 0 && fsync(dfd) < 0)
-		r = -errno;
-	return r < 0 ? removal_passed_by(&p, r) : SETTLED;
-}
-
-struct back {
-	struct json_object *o;
-	const struct intent_place *from, *to;
-};
-
-static int dir_back(struct tx *tx, const struct back *b)
-{
-	struct dir_row row;
-	int r;
-
-	r = tx_dir_find(tx, intent_int(b->o, "to_id"), b->to->name, &row);
-	if (r == 0)
-		r = tx_dir_move(tx, row.id, intent_int(b->o, "from_id"), b->from->name);
-	return r == -ENOENT || r == -EEXIST ? 0 : r;
-}
-
-static int rows_back_run(struct tx *tx, void *arg)
-{
-	struct back *b = arg;
-	int r;
-
-	if (b->from->is_dir && !(intent_int(b->o, "flags") & RENAME_EXCHANGE))
-		return dir_back(tx, b);
-	if (!intent_int(b->o, "moved"))
-		return 0;
-	r = tx_file_move(tx, intent_int(b->o, "to_id"), b->to->name, intent_int(b->o, "from_id"),
-			 b->from->name);
-	return r == -ENOENT || r == -EEXIST ? 0 : r;
-}
-
-static int rename_now(int fd, const struct intent_place *from, int td,
-		      const struct intent_place *to, unsigned flags)
-{
-	if (!from->there && (flags & RENAME_EXCHANGE))
-		return renameat2(td, to->name, fd, from->name, RENAME_NOREPLACE) < 0 ? -errno : 0;
-	if (!from->there)
-		return unlinkat(td, to->name, to->is_dir ? AT_REMOVEDIR : 0) < 0 ? -errno : 0;
-	if (!to->there && (flags & RENAME_EXCHANGE))
-		flags = RENAME_NOREPLACE;
-	return renameat2(fd, from->name, td, to->name, flags) < 0 ? -errno : 0;
-}
-
-static int rename_passed_by(const struct intent_place *from, const struct intent_place *to, int r)
-{
-	log_error("cannot tell whether '%s/%s' was renamed to '%s/%s' when ebbfs was killed: %s: "
-		  "one of the names may show what the other had until that is mended and ebbfs "
-		  "mounted again",
-		  from->dir_path, from->name, to->dir_path, to->name, strerror(-r));
-	return PASSED_BY;
-}
-
-static int sync_both(int fd, int td)
-{
-	if (fd >= 0 && fsync(fd) < 0)
-		return -errno;
-	return td >= 0 && fsync(td) < 0 ? -errno : 0;
-}
-
-static int recover_rename(struct tier *t, struct json_object *o)
-{
-	struct json_object *jf = NULL, *jt = NULL;
-	struct intent_place from, to;
-	AUTO_CLOSE int fd = -1;
-	AUTO_CLOSE int td = -1;
-	bool refused = false;
-	struct stat fst, gst;
-	enum now f, g;
-	int r;
-
-	json_object_object_get_ex(o, "from", &jf);
-	json_object_object_get_ex(o, "to", &jt);
-	r = intent_place_read(jf, &from);
-	if (r == 0)
-		r = intent_place_read(jt, &to);
+	path = path_join(p.dir_path, p.name);
+	if (!path)
+		return -ENOMEM;
+	r = place_look(t, &p, &now);
 	if (r < 0)
 		return r;
-	fd = dir_of(t, &from);
-	td = dir_of(t, &to);
-	r = look_now(fd, from.name, &from, &f, &fst);
-	if (r == 0)
-		r = look_now(td, to.name, &to, &g, &gst);
-	if (r < 0)
-		return rename_passed_by(&from, &to, r);
-
-	bool as_before = (from.there ? f == NOW_SAME : f == NOW_GONE) &&
-			 (to.there ? g == NOW_SAME : g == NOW_GONE);
-	if (as_before && td >= 0) {
-		/* A directory that was to be replaced may have names by now, a disk be full. */
-		refused = rename_now(fd, &from, td, &to, (unsigned)intent_int(o, "flags")) < 0;
-		if (!refused) {
-			r = sync_both(fd, td);
-			return r < 0 ? rename_passed_by(&from, &to, r) : SETTLED;
-		}
-	}
-	/* It was done, and the source's name was given anew; or that directory is gone. */
-	if (f == NOW_OTHER &&
-	    (g == NOW_GONE || from.is_dir || (from.there && gst.st_ino == from.id.ino)))
-		return SETTLED;
-	if (refused || f == NOW_OTHER || (from.there && f == NOW_SAME)) {
-		struct back b = { .o = o, .from = &from, .to = &to };
-
-		log_warning("'%s/%s' was being renamed to '%s/%s' when ebbfs was killed and was "
-			    "changed since: the renaming is taken back",
-			    from.dir_path, from.name, to.dir_path, to.name);
-		return catalogue_write(t->cat, SYNC_NORMAL, rows_back_run, &b);
-	}
-	return SETTLED; /* it was done, or what was done has been changed again since */
+	r = now.error ? removal_passed_by(path, now.error) : finish_removal(t, &p, path, &now);
+	place_now_fini(&now);
+	return r;
 }
 
-/* An outcome, -EINVAL: it cannot be read, or the catalogue's error. */
+/* ---- all of them ---------------------------------------------------------------- */
+
 static int recover_one(struct tier *t, const struct intent_row *row)
 {
 	struct json_object *o;
@@ -255,7 +121,7 @@ static int recover_one(struct tier *t, const struct intent_row *row)
 	o = json_tokener_parse(row->payload);
 	if (!o)
 		return -EINVAL;
-	r = row->kind == INTENT_RENAME ? recover_rename(t, o) : recover_removal(t, o);
+	r = row->kind == INTENT_RENAME ? recover_rename(t, row->id, o) : recover_removal(t, o);
 	json_object_put(o);
 	return r;
 }
@@ -280,7 +146,7 @@ static int recover_page(struct tier *t, struct intent_row *rows, int n)
 		}
 		if (r == SETTLED)
 			r = catalogue_write(t->cat, SYNC_NORMAL, forget_run, &rows[i].id);
-		else if (r == PASSED_BY)
+		if (r > 0)
 			r = 0;
 		if (r == 0)
 			r = failpoint(RECOVER_INTENT);
