@@ -20,17 +20,25 @@ int intents_start(struct intents *i); /* the thread that deletes settled ones */
 void intents_stop(struct intents *i);
 void intents_free(struct intents *i);
 
+/* Which object of the cache: numbers are given again, the time of birth tells them apart. */
+struct birth {
+	uint64_t ino;	 /* 0: not known */
+	int64_t born_ns; /* 0: the file system does not say, or an older ebbfs did not ask */
+};
+
 /*
  * A name of the cache that an intent speaks of, as it was.  Its directory is found again by
  * its path at the time, or by its row.
  */
 struct intent_name {
-	char *dir_path;	       /* owned; relative */
-	dirid_t dir;	       /* its row; 0: none */
+	char *dir_path; /* owned; relative */
+	dirid_t dir;	/* its row; 0: none */
+	struct birth dir_birth;
 	const char *name;      /* borrowed */
 	const struct stat *st; /* borrowed; the cache's; NULL: nothing there */
+	int64_t born_ns;       /* of it; as struct birth */
 };
-/* Both waited for by nobody: one look at the cache.  0 or -errno. */
+/* 0, or -errno of the cache or the catalogue. */
 int intent_name_init(struct tier *t, struct node *parent, const char *name, const struct stat *st,
 		     struct intent_name *ret);
 void intent_name_fini(struct intent_name *n); /* also of one that is all zero */

@@ -2,14 +2,14 @@
 /*
  * Payloads of intents: small JSON objects, written and read only here.
  *
- *	PLACE    {"dir": PATH, "dir_id": ROW, "name": NAME,
- *		  and if it was there "is_dir", "ino", "size", "mtime", "ctime"}
+ *	PLACE    {"dir": PATH, "dir_id": ROW, "dir_ino", "dir_born", "name": NAME,
+ *		  and if it was there "is_dir", "ino", "size", "mtime", "ctime", "born"}
  *	removal  PLACE
  *	renaming {"from": PLACE, "to": PLACE, "flags": N, "from_id": ROW, "to_id": ROW,
  *		  "moved": a file's row moved, "rows": {"from": [KIND, ID], "to": [KIND, ID],
  *		  "trash": ID, "dir": [the columns of a replaced directory's row]}}
  *
- * Older ones lack "dir_id" and "rows", and are read as far as they go.
+ * Older ones lack "dir_*", "born" and "rows", and are read as far as they go.
  */
 #include "tier/intent_json.h"
 
@@ -39,6 +39,8 @@ static struct json_object *place_json(const struct intent_name *n)
 		return NULL;
 	json_object_object_add(o, "dir", json_object_new_string(n->dir_path));
 	add_int(o, "dir_id", n->dir);
+	json_object_object_add(o, "dir_ino", json_object_new_uint64(n->dir_birth.ino));
+	add_int(o, "dir_born", n->dir_birth.born_ns);
 	json_object_object_add(o, "name", json_object_new_string(n->name));
 	if (n->st) {
 		struct identity id = cache_identity(n->st);
@@ -49,6 +51,7 @@ static struct json_object *place_json(const struct intent_name *n)
 		json_object_object_add(o, "size", json_object_new_uint64(id.size));
 		add_int(o, "mtime", id.mtime_ns);
 		add_int(o, "ctime", id.ctime_ns);
+		add_int(o, "born", n->born_ns);
 	}
 	return o;
 }
@@ -146,6 +149,13 @@ static int64_t int_of(struct json_object *o, const char *key)
 	return json_object_object_get_ex(o, key, &v) ? json_object_get_int64(v) : 0;
 }
 
+static uint64_t uint_of(struct json_object *o, const char *key)
+{
+	struct json_object *v;
+
+	return json_object_object_get_ex(o, key, &v) ? json_object_get_uint64(v) : 0;
+}
+
 /* "" if absent. */
 static const char *string_of(struct json_object *o, const char *key)
 {
@@ -161,22 +171,22 @@ static int64_t int_at(struct json_object *a, size_t i)
 
 int intent_place_read(struct json_object *o, struct intent_place *ret)
 {
-	struct json_object *v;
-
 	if (!o || !json_object_is_type(o, json_type_object))
 		return -EINVAL;
 	*ret = (struct intent_place){
 		.dir_path = string_of(o, "dir"),
 		.dir = int_of(o, "dir_id"),
+		.dir_birth = { uint_of(o, "dir_ino"), int_of(o, "dir_born") },
 		.name = string_of(o, "name"),
-		.there = json_object_object_get_ex(o, "ino", &v),
+		.there = json_object_object_get_ex(o, "ino", NULL),
 		.is_dir = int_of(o, "is_dir"),
 	};
 	if (ret->there) {
-		ret->id.ino = json_object_get_uint64(v);
-		ret->id.size = (uint64_t)int_of(o, "size");
+		ret->id.ino = uint_of(o, "ino");
+		ret->id.size = uint_of(o, "size");
 		ret->id.mtime_ns = int_of(o, "mtime");
 		ret->id.ctime_ns = int_of(o, "ctime");
+		ret->born_ns = int_of(o, "born");
 	}
 	return ret->name[0] ? 0 : -EINVAL;
 }

@@ -11,10 +11,12 @@
 struct intent_place {
 	const char *dir_path; /* borrowed from the payload's object */
 	dirid_t dir;	      /* its directory's row; 0: none, or not said */
-	const char *name;     /* borrowed */
-	bool there;	      /* the cache had it */
+	struct birth dir_birth;
+	const char *name; /* borrowed */
+	bool there;	  /* the cache had it */
 	bool is_dir;
 	struct identity id; /* valid if there */
+	int64_t born_ns;    /* as struct birth */
 };
 
 /* -EINVAL: not what was written. */

@@ -40,17 +40,18 @@ static int unlink_in_cache(struct tier *t, struct node *parent, const char *name
 	return r;
 }
 
-static char *payload_of(struct tier *t, struct node *parent, const char *name,
-			const struct stat *st)
+static int payload_of(struct tier *t, struct node *parent, const char *name, const struct stat *st,
+		      char **ret)
 {
 	struct intent_name n;
-	char *payload;
+	int r;
 
-	if (intent_name_init(t, parent, name, st, &n) < 0)
-		return NULL;
-	payload = intent_remove_payload(&n);
+	r = intent_name_init(t, parent, name, st, &n);
+	if (r < 0)
+		return r;
+	*ret = intent_remove_payload(&n);
 	intent_name_fini(&n);
-	return payload;
+	return *ret ? 0 : -ENOMEM;
 }
 
 /* The commit is made: the cache name goes, or undo takes the commit back. */
@@ -113,11 +114,9 @@ static int unlink_with_row(struct tier *t, struct node *parent, const char *name
 	if (r < 0)
 		return r;
 	if (look->has_cache) {
-		payload = payload_of(t, parent, name, &look->cache);
-		if (!payload) {
-			r = -ENOMEM;
+		r = payload_of(t, parent, name, &look->cache, &payload);
+		if (r < 0)
 			goto out;
-		}
 	} else {
 		m.times_of = user_times_in_row(t, parent);
 	}
@@ -240,9 +239,9 @@ static int rmdir_with_row(struct tier *t, struct node *parent, const char *name,
 		r = cache_is_empty(t, node);
 		if (r < 0)
 			return r;
-		payload = payload_of(t, parent, name, &look->cache);
-		if (!payload)
-			return -ENOMEM;
+		r = payload_of(t, parent, name, &look->cache, &payload);
+		if (r < 0)
+			return r;
 	} else {
 		m.times_of = user_times_in_row(t, parent);
 	}

@@ -18,8 +18,9 @@ enum outcome {
 struct place_now {
 	int fd; /* owned; of the directory; -1: there is none */
 	bool there;
-	struct stat st; /* valid if there */
-	int error;	/* of the cache, which cannot be asked; else 0 */
+	struct stat st;	 /* valid if there */
+	int64_t born_ns; /* of it; as struct birth */
+	int error;	 /* of the cache, which cannot be asked; else 0 */
 };
 
 /* 0, also where ret->error is set; or the catalogue's error. */
@@ -28,8 +29,8 @@ void place_now_fini(struct place_now *now);
 /* Nothing happened to it: the object the intent speaks of, its bytes and its attributes. */
 bool place_is_untouched(const struct intent_place *p, const struct place_now *now);
 /*
- * What is there now is the object that was at p.  stayed: it would be under the name it had,
- * where nothing of ours has moved its ctime.
+ * What is there now is the object that was at p, written to or not.  stayed: it would be under
+ * the name it had, so that without times of birth its identity has to be the same.
  */
 bool place_is_object(const struct intent_place *p, const struct place_now *now, bool stayed);
 int place_sync(const struct place_now *now); /* fsync of the directory, if there is one */

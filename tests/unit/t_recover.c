@@ -190,21 +190,27 @@ static int put_intent_run(struct tx *tx, void *arg)
 	return tx_intent_put(tx, p->kind, p->payload, &id);
 }
 
-/* The removal of a file, as the first format had it. */
-static void removal_of(struct rig *rig, const char *dir, const char *name, const struct stat *st)
+/* The removal of a file, as the first format had it; born_ns: but this, unless it is 0. */
+static void removal_of_born(struct rig *rig, const char *dir, const char *name,
+			    const struct stat *st, int64_t born_ns)
 {
 	struct put_intent p = { .kind = INTENT_UNLINK };
 	char *text;
 
 	assert_true(asprintf(&text,
 			     "{\"dir\":\"%s\",\"name\":\"%s\",\"is_dir\":false,\"ino\":%llu,"
-			     "\"size\":%llu,\"mtime\":%lld,\"ctime\":%lld}",
+			     "\"size\":%llu,\"mtime\":%lld,\"ctime\":%lld,\"born\":%lld}",
 			     dir, name, (unsigned long long)st->st_ino,
 			     (unsigned long long)st->st_size, (long long)ts_to_ns(st->st_mtim),
-			     (long long)ts_to_ns(st->st_ctim)) > 0);
+			     (long long)ts_to_ns(st->st_ctim), (long long)born_ns) > 0);
 	p.payload = text;
 	assert_int_equal(catalogue_write(rig->t->cat, SYNC_NORMAL, put_intent_run, &p), 0);
 	free(text);
+}
+
+static void removal_of(struct rig *rig, const char *dir, const char *name, const struct stat *st)
+{
+	removal_of_born(rig, dir, name, st, 0);
 }
 
 static void removal_of_capture(struct rig *rig, const char *dir, const char *name)
@@ -354,6 +360,32 @@ static void names_that_cannot_be_looked_at(void **state)
 	rig_free(rig);
 }
 
+/* The same number, the same bytes, the same times: but not the same file. */
+static void number_given_again(void **state)
+{
+	struct rig *rig = rig_new(RIG_MEM, "");
+	char same[600], other[600];
+	struct stat st;
+
+	(void)state;
+	rig_open(rig);
+	rig_capture(rig, "d/same", 1);
+	rig_capture(rig, "d/other", 2);
+	rig_path(rig, "d/same", same, sizeof(same));
+	rig_path(rig, "d/other", other, sizeof(other));
+	if (rig_born_ns(rig, "d/same") == 0)
+		skip();
+	assert_int_equal(lstat(same, &st), 0);
+	removal_of_born(rig, "d", "same", &st, rig_born_ns(rig, "d/same"));
+	assert_int_equal(lstat(other, &st), 0);
+	removal_of_born(rig, "d", "other", &st, rig_born_ns(rig, "d/other") - 1);
+	rig_reopen(rig);
+	assert_int_equal(rig_intents(rig), 0);
+	assert_int_equal(rig_state(rig, "d/same"), STATE_NONE);
+	rig_assert_capture(rig, "d/other", 2);
+	rig_free(rig);
+}
+
 static void intent_that_cannot_be_read(void **state)
 {
 	struct put_intent bad[] = {
@@ -385,6 +417,7 @@ int main(void)
 		cmocka_unit_test(directory_that_is_a_symlink_now),
 		cmocka_unit_test(refused_removal_is_kept),
 		cmocka_unit_test(names_that_cannot_be_looked_at),
+		cmocka_unit_test(number_given_again),
 		cmocka_unit_test(intent_that_cannot_be_read),
 	};
 

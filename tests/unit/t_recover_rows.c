@@ -10,240 +10,17 @@
 /* cmocka wants these first. */
 #include <cmocka.h>
 
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/clock.h"
-#include "lib/failpoint.h"
-#include "lib/path.h"
 #include "tests/unit/tier_rig.h"
 #include "tier/ns.h"
 
-/* ---- every pair of files -------------------------------------------------------- */
-
-enum has { HAS_NONE, HAS_LOCAL, HAS_ARCHIVED, HAS_RELEASED };
-enum meanwhile { UNCHANGED, SOURCE_WRITTEN, TARGET_WRITTEN, N_MEANWHILE };
-
-struct pair {
-	char from[40], to[40];
-	unsigned flags;
-	enum has source, target;
-	enum meanwhile meanwhile;
-};
-
-#define SOURCE_BYTES 1
-#define TARGET_BYTES 2
-#define OTHER_BYTES 3
-
-static struct pair pairs[200];
-static unsigned n_pairs;
-
-/* Has the cache a part in it, and are there rows? */
-static bool has_intent(const struct pair *p)
-{
-	bool rows = p->source >= HAS_ARCHIVED || p->target >= HAS_ARCHIVED;
-	bool cache = (p->source == HAS_LOCAL || p->source == HAS_ARCHIVED) ||
-		     (p->target == HAS_LOCAL || p->target == HAS_ARCHIVED);
-
-	return rows && cache;
-}
-
-static bool is_possible(const struct pair *p)
-{
-	if ((p->flags & RENAME_NOREPLACE) && p->target != HAS_NONE)
-		return false;
-	if ((p->flags & RENAME_EXCHANGE) && p->target == HAS_NONE)
-		return false;
-	if (p->meanwhile == SOURCE_WRITTEN)
-		return false;
-	if (p->meanwhile == TARGET_WRITTEN && p->target != HAS_LOCAL && p->target != HAS_ARCHIVED)
-		return false;
-	return has_intent(p);
-}
-
-static void make_pairs(void)
-{
-	static const unsigned flags[] = { 0, RENAME_NOREPLACE, RENAME_EXCHANGE };
-
-	n_pairs = 0;
-	for (unsigned n = 0; n < 3 * 3 * 4 * N_MEANWHILE; n++) {
-		struct pair p = {
-			.flags = flags[n % 3],
-			.source = (enum has)(n / 3 % 3 + HAS_LOCAL),
-			.target = (enum has)(n / 9 % 4),
-			.meanwhile = (enum meanwhile)(n / 36),
-		};
-
-		if (!is_possible(&p))
-			continue;
-		snprintf(p.from, sizeof(p.from), "d/%03u.a", n);
-		snprintf(p.to, sizeof(p.to), "d/%03u.b", n);
-		pairs[n_pairs++] = p;
-	}
-}
-
-static void make_files(struct rig *rig, enum has least, void (*act)(struct rig *, const char *))
-{
-	for (unsigned i = 0; i < n_pairs; i++) {
-		if (pairs[i].source >= least)
-			act(rig, pairs[i].from);
-		if (pairs[i].target >= least)
-			act(rig, pairs[i].to);
-	}
-}
-
-static void write_one(struct rig *rig, const char *path)
-{
-	rig_capture(rig, path, path[strlen(path) - 1] == 'a' ? SOURCE_BYTES : TARGET_BYTES);
-}
-
-static void archive_one(struct rig *rig, const char *path)
-{
-	assert_int_equal(rig_archive(rig, path), 0);
-}
-
-static void release_one(struct rig *rig, const char *path)
-{
-	assert_int_equal(rig_release(rig, path), 0);
-}
-
-/* Archived as well: rows of the objects are what the store has, whatever the states are. */
-static struct rig *rig_of_pairs(void)
-{
-	struct rig *rig = rig_new(RIG_DIR, "reserve=0");
-
-	make_pairs();
-	rig_open(rig);
-	make_files(rig, HAS_LOCAL, write_one);
-	make_files(rig, HAS_ARCHIVED, archive_one);
-	rig_journalled(rig);
-	make_files(rig, HAS_RELEASED, release_one);
-	return rig;
-}
-
-/* Each pair is renamed, or its rows alone; then one of the files is written, in place. */
-static void rename_pairs(struct rig *rig, bool done)
-{
-	struct node *dir = rig_dir(rig, "d");
-
-	for (unsigned i = 0; i < n_pairs; i++) {
-		const struct pair *p = &pairs[i];
-		bool swapped = done && (p->flags & RENAME_EXCHANGE);
-		int r = ns_rename(rig->t, dir, path_name(p->from), dir, path_name(p->to), p->flags,
-				  true);
-
-		if (r != (done ? 0 : -EIO))
-			_exit(4);
-		if (p->meanwhile == SOURCE_WRITTEN)
-			rig_capture(rig, done ? p->to : p->from, OTHER_BYTES);
-		if (p->meanwhile == TARGET_WRITTEN && (!done || swapped))
-			rig_capture(rig, swapped ? p->from : p->to, OTHER_BYTES);
-	}
-	kill(getpid(), SIGKILL);
-}
-
-static void rename_rows_of_pairs(struct rig *rig)
-{
-	rename_pairs(rig, false);
-}
-
-static void rename_whole_pairs(struct rig *rig)
-{
-	rename_pairs(rig, true);
-}
-
-/* moved: a renaming has given the local copy another ctime, its bytes have to be compared. */
-static void check_name(struct rig *rig, const char *name, enum has has, unsigned bytes,
-		       bool written, bool moved)
-{
-	static const enum state states[] = { STATE_NONE, STATE_LOCAL, STATE_ARCHIVED,
-					     STATE_RELEASED };
-	enum state want = states[has], found = rig_state(rig, name);
-
-	if (has == HAS_ARCHIVED && (written || (moved && found == STATE_CHANGED)))
-		want = STATE_CHANGED;
-	if (found != want)
-		fail_msg("'%s' is %d instead of %d", name, found, want);
-	if (has != HAS_NONE)
-		rig_assert_capture(rig, name, written ? OTHER_BYTES : bytes);
-}
-
-static void check_not_done(struct rig *rig)
-{
-	for (unsigned i = 0; i < n_pairs; i++) {
-		const struct pair *p = &pairs[i];
-
-		check_name(rig, p->from, p->source, SOURCE_BYTES, p->meanwhile == SOURCE_WRITTEN,
-			   false);
-		check_name(rig, p->to, p->target, TARGET_BYTES, p->meanwhile == TARGET_WRITTEN,
-			   false);
-	}
-	assert_int_equal(rig_trash(rig, NULL), 0);
-	rig_check(rig);
-}
-
-static void check_done(struct rig *rig)
-{
-	for (unsigned i = 0; i < n_pairs; i++) {
-		const struct pair *p = &pairs[i];
-		bool exchange = p->flags & RENAME_EXCHANGE;
-
-		check_name(rig, p->to, p->source, SOURCE_BYTES, p->meanwhile == SOURCE_WRITTEN,
-			   true);
-		check_name(rig, p->from, exchange ? p->target : HAS_NONE, TARGET_BYTES,
-			   p->meanwhile == TARGET_WRITTEN, true);
-	}
-	rig_check(rig);
-}
-
-static void rows_follow_a_cache_that_was_not_changed(void **state)
-{
-	struct rig *rig = rig_of_pairs();
-
-	(void)state;
-	rig_killed(rig, "rename.commit=error:EIO", rename_rows_of_pairs);
-	check_not_done(rig);
-	rig_free(rig);
-}
-
-static void rows_follow_a_cache_that_was_changed(void **state)
-{
-	struct rig *rig = rig_of_pairs();
-
-	(void)state;
-	rig_killed(rig, "", rename_whole_pairs);
-	check_done(rig);
-	rig_free(rig);
-}
-
-static void nothing(struct rig *rig)
-{
-	(void)rig;
-}
-
-static void killed_again_and_again(void **state)
-{
-	struct rig *rig = rig_of_pairs();
-	int before;
-
-	(void)state;
-	/* what is passed by in this process is left to the children */
-	assert_int_equal(failpoint_init("recover.look=error:EIO"), 0);
-	rig_killed(rig, "rename.commit=error:EIO", rename_rows_of_pairs);
-	before = rig_intents(rig);
-	for (int i = 0; i < 3; i++)
-		rig_killed(rig, "recover.intent=kill@5", nothing);
-	assert_int_equal(before, 16); /* as many as are counted */
-	rig_failpoints(rig, NULL);
-	check_not_done(rig);
-	rig_free(rig);
-}
+enum has { HAS_ARCHIVED, HAS_RELEASED };
 
 /* ---- others came to the names in between ------------------------------------------- */
 
@@ -269,11 +46,10 @@ static void replace(struct rig *rig, const char *path, unsigned n)
 static void file(struct rig *rig, const char *path, unsigned n, enum has has)
 {
 	rig_capture(rig, path, n);
-	if (has >= HAS_ARCHIVED)
-		archive_one(rig, path);
+	assert_int_equal(rig_archive(rig, path), 0);
 	if (has == HAS_RELEASED) {
 		rig_journalled(rig);
-		release_one(rig, path);
+		assert_int_equal(rig_release(rig, path), 0);
 	}
 }
 
@@ -455,37 +231,61 @@ static void exchanged_directory_and_file(void **state)
 }
 
 /* The inner one is not done, the directory around it is renamed meanwhile. */
-static void rename_inner_and_outer(struct rig *rig)
+static void inner_and_outer(struct rig *rig, bool made_again)
 {
 	struct node *dir = rig_dir(rig, "d");
 	char from[600], to[600];
 
 	ns_rename(rig->t, dir, "a", dir, "b", 0, true);
 	rename_top(rig, "d", "e", 0);
-	/* the outer one: the rows were moved, the cache, too */
+	/* of the outer one the cache was changed, too */
 	rig_path(rig, "d", from, sizeof(from));
 	rig_path(rig, "e", to, sizeof(to));
 	if (rename(from, to) < 0)
 		_exit(5);
+	if (made_again)
+		rig_capture(rig, "d/c", 4);
 	kill(getpid(), SIGKILL);
 }
 
-static void directory_renamed_around_it(void **state)
+static void rename_inner_and_outer(struct rig *rig)
+{
+	inner_and_outer(rig, false);
+}
+
+/* A directory has the name again: it is another. */
+static void rename_and_make_again(struct rig *rig)
+{
+	inner_and_outer(rig, true);
+}
+
+static void renamed_around_it(void (*body)(struct rig *rig), enum state new_d)
 {
 	struct rig *rig = rig_new(RIG_DIR, "reserve=0");
 
-	(void)state;
 	rig_open(rig);
 	file(rig, "d/a", 1, HAS_RELEASED);
 	file(rig, "d/b", 2, HAS_ARCHIVED);
-	rig_killed(rig, "rename.commit=error:EIO", rename_inner_and_outer);
+	rig_killed(rig, "rename.commit=error:EIO", body);
 	assert_int_equal(rig_state(rig, "e/a"), STATE_RELEASED);
 	rig_assert_capture(rig, "e/a", 1);
 	rig_assert_capture(rig, "e/b", 2);
 	assert_true(rig_look(rig, "e/b").has_row);
-	assert_int_equal(rig_state(rig, "d"), STATE_NONE);
+	assert_int_equal(rig_state(rig, "d"), new_d);
 	rig_check(rig);
 	rig_free(rig);
+}
+
+static void directory_renamed_around_it(void **state)
+{
+	(void)state;
+	renamed_around_it(rename_inner_and_outer, STATE_NONE);
+}
+
+static void directory_renamed_and_made_again(void **state)
+{
+	(void)state;
+	renamed_around_it(rename_and_make_again, STATE_LOCAL);
 }
 
 /* ---- refused by the cache ---------------------------------------------------------- */
@@ -613,12 +413,50 @@ static void intents_of_an_older_ebbfs(void **state)
 	rig_free(rig);
 }
 
+/* ---- numbers that are given again ----------------------------------------------------- */
+
+static int moved_dir_run(struct tx *tx, void *arg)
+{
+	struct old *o = arg;
+	int64_t id;
+	int r = tx_dir_move(tx, o->dir, ROW_ROOT_DIR, "e");
+
+	return r < 0 ? r : tx_intent_put(tx, INTENT_RENAME, o->payload, &id);
+}
+
+/* d was renamed to e and released there; another one is made as d. */
+static void directory_with_the_number_of_the_renamed(void **state)
+{
+	struct rig *rig = rig_new(RIG_DIR, "reserve=0");
+	struct old o = { 0 };
+	struct state_of d;
+
+	(void)state;
+	rig_open(rig);
+	if (rig_born_ns(rig, "") == 0)
+		skip();
+	file(rig, "d/a", 1, HAS_ARCHIVED);
+	rig_capture(rig, "d/b", 2);
+	d = rig_look(rig, "d");
+	o.dir = d.dir_row.id;
+	snprintf(o.payload, sizeof(o.payload),
+		 "{\"from\":{\"dir\":\"\",\"name\":\"d\",\"is_dir\":true,\"ino\":%llu,"
+		 "\"born\":1},\"to\":{\"dir\":\"\",\"name\":\"e\"},\"flags\":0,"
+		 "\"from_id\":1,\"to_id\":1,\"rows\":{\"from\":[2,%lld],\"to\":[0,0]}}",
+		 (unsigned long long)d.cache.st_ino, (long long)o.dir);
+	assert_int_equal(catalogue_write(rig->t->cat, SYNC_NORMAL, moved_dir_run, &o), 0);
+	rig_reopen(rig);
+	assert_int_equal(rig_state(rig, "e"), STATE_RELEASED);
+	assert_int_equal(rig_state(rig, "e/a"), STATE_RELEASED);
+	rig_assert_capture(rig, "e/a", 1);
+	assert_int_equal(rig_state(rig, "d/b"), STATE_LOCAL);
+	rig_check(rig);
+	rig_free(rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(rows_follow_a_cache_that_was_not_changed),
-		cmocka_unit_test(rows_follow_a_cache_that_was_changed),
-		cmocka_unit_test(killed_again_and_again),
 		cmocka_unit_test(released_source_and_a_new_target),
 		cmocka_unit_test(released_source_that_came_back),
 		cmocka_unit_test(exchange_with_a_released_target),
@@ -627,9 +465,11 @@ int main(void)
 		cmocka_unit_test(exchanged_directories),
 		cmocka_unit_test(exchanged_directory_and_file),
 		cmocka_unit_test(directory_renamed_around_it),
+		cmocka_unit_test(directory_renamed_and_made_again),
 		cmocka_unit_test(refused_and_killed),
 		cmocka_unit_test(refused_and_the_catalogue_failed),
 		cmocka_unit_test(intents_of_an_older_ebbfs),
+		cmocka_unit_test(directory_with_the_number_of_the_renamed),
 	};
 
 	return rig_run(tests, sizeof(tests) / sizeof(tests[0]));

@@ -214,6 +214,18 @@ bool rig_is_local(struct rig *rig, const char *path)
 	return access(full, F_OK) == 0;
 }
 
+int64_t rig_born_ns(struct rig *rig, const char *path)
+{
+	struct statx stx;
+	char full[1024];
+
+	rig_path(rig, path, full, sizeof(full));
+	assert_int_equal(statx(AT_FDCWD, full, AT_SYMLINK_NOFOLLOW, STATX_BTIME, &stx), 0);
+	if (!(stx.stx_mask & STATX_BTIME))
+		return 0;
+	return stx.stx_btime.tv_sec * NSEC_PER_SEC + stx.stx_btime.tv_nsec;
+}
+
 void rig_settle(struct rig *rig, const char *path)
 {
 	char full[1024];

@@ -44,6 +44,8 @@ void rig_write(struct rig *rig, const char *path, const void *data, size_t len);
 void rig_capture(struct rig *rig, const char *path, unsigned n); /* content that follows from n */
 void rig_unlink(struct rig *rig, const char *path);
 bool rig_is_local(struct rig *rig, const char *path);
+/* When its local copy was born; 0: the file system does not say. */
+int64_t rig_born_ns(struct rig *rig, const char *path);
 /* Until the file's times are old enough to be trusted. */
 void rig_settle(struct rig *rig, const char *path);
 /* The bytes a user would read, from cache or store; heap.  Fails the test when there are none. */
