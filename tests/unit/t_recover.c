@@ -190,27 +190,30 @@ static int put_intent_run(struct tx *tx, void *arg)
 	return tx_intent_put(tx, p->kind, p->payload, &id);
 }
 
-/* The removal of a file, as the first format had it; born_ns: but this, unless it is 0. */
-static void removal_of_born(struct rig *rig, const char *dir, const char *name,
-			    const struct stat *st, int64_t born_ns)
+/* What the first format does not say is 0. */
+struct removed {
+	const char *dir, *name;
+	const struct stat *st;
+	int64_t born_ns;
+	dirid_t dir_id;
+};
+
+static void removal_of(struct rig *rig, const struct removed *f)
 {
 	struct put_intent p = { .kind = INTENT_UNLINK };
 	char *text;
 
 	assert_true(asprintf(&text,
-			     "{\"dir\":\"%s\",\"name\":\"%s\",\"is_dir\":false,\"ino\":%llu,"
-			     "\"size\":%llu,\"mtime\":%lld,\"ctime\":%lld,\"born\":%lld}",
-			     dir, name, (unsigned long long)st->st_ino,
-			     (unsigned long long)st->st_size, (long long)ts_to_ns(st->st_mtim),
-			     (long long)ts_to_ns(st->st_ctim), (long long)born_ns) > 0);
+			     "{\"dir\":\"%s\",\"dir_id\":%lld,\"name\":\"%s\",\"is_dir\":false,"
+			     "\"ino\":%llu,\"size\":%llu,\"mtime\":%lld,\"ctime\":%lld,"
+			     "\"born\":%lld}",
+			     f->dir, (long long)f->dir_id, f->name,
+			     (unsigned long long)f->st->st_ino, (unsigned long long)f->st->st_size,
+			     (long long)ts_to_ns(f->st->st_mtim),
+			     (long long)ts_to_ns(f->st->st_ctim), (long long)f->born_ns) > 0);
 	p.payload = text;
 	assert_int_equal(catalogue_write(rig->t->cat, SYNC_NORMAL, put_intent_run, &p), 0);
 	free(text);
-}
-
-static void removal_of(struct rig *rig, const char *dir, const char *name, const struct stat *st)
-{
-	removal_of_born(rig, dir, name, st, 0);
 }
 
 static void removal_of_capture(struct rig *rig, const char *dir, const char *name)
@@ -222,7 +225,7 @@ static void removal_of_capture(struct rig *rig, const char *dir, const char *nam
 	rig_capture(rig, path, 1);
 	rig_path(rig, path, full, sizeof(full));
 	assert_int_equal(lstat(full, &st), 0);
-	removal_of(rig, dir, name, &st);
+	removal_of(rig, &(struct removed){ .dir = dir, .name = name, .st = &st });
 }
 
 #define DEEP 200 /* directories with names of 40: more than PATH_MAX */
@@ -269,7 +272,7 @@ static void path_longer_than_the_kernel_takes(void **state)
 	fd = openat(dir, "f", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
 	assert_int_equal(fstat(fd, &st), 0);
 	close(fd);
-	removal_of(rig, path, "f", &st);
+	removal_of(rig, &(struct removed){ .dir = path, .name = "f", .st = &st });
 	rig_reopen(rig);
 	assert_int_equal(rig_intents(rig), 0);
 	assert_int_equal(faccessat(dir, "f", F_OK, 0), -1);
@@ -365,6 +368,7 @@ static void number_given_again(void **state)
 {
 	struct rig *rig = rig_new(RIG_MEM, "");
 	char same[600], other[600];
+	struct removed f;
 	struct stat st;
 
 	(void)state;
@@ -376,13 +380,33 @@ static void number_given_again(void **state)
 	if (rig_born_ns(rig, "d/same") == 0)
 		skip();
 	assert_int_equal(lstat(same, &st), 0);
-	removal_of_born(rig, "d", "same", &st, rig_born_ns(rig, "d/same"));
+	f = (struct removed){ "d", "same", &st, .born_ns = rig_born_ns(rig, "d/same") };
+	removal_of(rig, &f);
 	assert_int_equal(lstat(other, &st), 0);
-	removal_of_born(rig, "d", "other", &st, rig_born_ns(rig, "d/other") - 1);
+	f = (struct removed){ "d", "other", &st, .born_ns = rig_born_ns(rig, "d/other") - 1 };
+	removal_of(rig, &f);
 	rig_reopen(rig);
 	assert_int_equal(rig_intents(rig), 0);
 	assert_int_equal(rig_state(rig, "d/same"), STATE_NONE);
 	rig_assert_capture(rig, "d/other", 2);
+	rig_free(rig);
+}
+
+/* It was passed by, went on to be there, and was archived: it is not removed any more. */
+static void archived_since(void **state)
+{
+	struct rig *rig = rig_new(RIG_DIR, "reserve=0");
+	struct state_of look;
+
+	(void)state;
+	rig_open(rig);
+	rig_capture(rig, "d/a", 1);
+	assert_int_equal(rig_archive(rig, "d/a"), 0);
+	look = rig_look(rig, "d/a");
+	removal_of(rig, &(struct removed){ "d", "a", &look.cache, .dir_id = look.row.dir });
+	rig_reopen(rig);
+	assert_int_equal(rig_state(rig, "d/a"), STATE_ARCHIVED);
+	rig_check(rig);
 	rig_free(rig);
 }
 
@@ -418,6 +442,7 @@ int main(void)
 		cmocka_unit_test(refused_removal_is_kept),
 		cmocka_unit_test(names_that_cannot_be_looked_at),
 		cmocka_unit_test(number_given_again),
+		cmocka_unit_test(archived_since),
 		cmocka_unit_test(intent_that_cannot_be_read),
 	};
 

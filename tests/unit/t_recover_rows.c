@@ -129,6 +129,168 @@ static void exchange_with_a_released_target(void **state)
 	rig_free(rig);
 }
 
+/* ---- others have gone on with the rows ----------------------------------------------- */
+
+static int condemn_run(struct tx *tx, void *arg)
+{
+	struct trash_row *row = arg;
+	int r = tx_trash_delete(tx, row->id);
+
+	row->reason = TRASH_ORPHAN;
+	return r < 0 ? r : tx_trash_put(tx, row);
+}
+
+static void rename_and_condemn(struct rig *rig)
+{
+	struct trash_row row;
+
+	rename_top(rig, "a", "b", 0);
+	if (rig_trash(rig, &row) != 1 ||
+	    catalogue_write(rig->t->cat, SYNC_NORMAL, condemn_run, &row) < 0)
+		_exit(9);
+	kill(getpid(), SIGKILL);
+}
+
+/* drop is about to destroy the object: its row must not come back. */
+static void replaced_row_that_is_condemned(void **state)
+{
+	struct rig *rig = rig_new(RIG_DIR, "reserve=0");
+
+	(void)state;
+	rig_open(rig);
+	file(rig, "a", 1, HAS_ARCHIVED);
+	file(rig, "b", 2, HAS_ARCHIVED);
+	rig_killed(rig, "rename.commit=error:EIO", rename_and_condemn);
+	assert_int_equal(rig_state(rig, "a"), STATE_ARCHIVED);
+	assert_int_equal(rig_state(rig, "b"), STATE_LOCAL);
+	rig_assert_capture(rig, "b", 2);
+	assert_int_equal(rig_trash(rig, NULL), 1);
+	rig_check(rig);
+	rig_free(rig);
+}
+
+static void rename_and_archive_target(struct rig *rig)
+{
+	struct node *root = tree_root(rig->t->tree);
+
+	rename_top(rig, "a", "b", 0);
+	if (ns_unlink(rig->t, root, "b", true) < 0)
+		_exit(9);
+	file(rig, "b", 3, HAS_ARCHIVED);
+	kill(getpid(), SIGKILL);
+}
+
+static void row_at_the_target_that_is_another_file_s(void **state)
+{
+	struct rig *rig = rig_new(RIG_DIR, "reserve=0");
+
+	(void)state;
+	rig_open(rig);
+	file(rig, "a", 1, HAS_ARCHIVED);
+	file(rig, "b", 2, HAS_ARCHIVED);
+	rig_killed(rig, "rename.commit=error:EIO", rename_and_archive_target);
+	assert_int_equal(rig_state(rig, "a"), STATE_LOCAL);
+	rig_assert_capture(rig, "a", 1);
+	assert_int_equal(rig_state(rig, "b"), STATE_ARCHIVED);
+	rig_assert_capture(rig, "b", 3);
+	rig_check(rig);
+	rig_free(rig);
+}
+
+static void rename_and_archive_below_source(struct rig *rig)
+{
+	rename_top(rig, "a", "b", 0);
+	file(rig, "a/x", 3, HAS_ARCHIVED);
+	kill(getpid(), SIGKILL);
+}
+
+static void directory_at_the_source(void **state)
+{
+	struct rig *rig = rig_new(RIG_DIR, "reserve=0");
+
+	(void)state;
+	rig_open(rig);
+	file(rig, "a", 1, HAS_RELEASED);
+	file(rig, "b", 2, HAS_ARCHIVED);
+	rig_killed(rig, "rename.commit=error:EIO", rename_and_archive_below_source);
+	assert_int_equal(rig_state(rig, "a/x"), STATE_ARCHIVED);
+	assert_int_equal(rig_state(rig, "b"), STATE_CHANGED);
+	rig_assert_capture(rig, "b", 2);
+	rig_check(rig);
+	rig_free(rig);
+}
+
+/* ---- sinks --------------------------------------------------------------------------- */
+
+static int told_run(struct tx *tx, void *arg)
+{
+	struct file_row row;
+	int r = tx_file_get(tx, ROW_ROOT_DIR, arg, &row);
+
+	row.told = true;
+	return r < 0 ? r : tx_file_put(tx, &row);
+}
+
+/* So often, and the last thing said of the file is where it is. */
+static void assert_told(struct rig *rig, const char *name, int times)
+{
+	uint64_t ino = rig_look(rig, name).row.ino;
+	struct event_row ev, last = { 0 };
+	int64_t after = 0;
+	int n = 0;
+
+	while (cat_events_after(rig->t->cat, 0, after, &ev, 1) == 1) {
+		after = ev.id;
+		if (ev.ino == ino) {
+			last = ev;
+			n++;
+		}
+		event_row_fini(&ev);
+	}
+	assert_int_equal(n, times);
+	assert_int_equal(last.kind, EVENT_ARCHIVED);
+	assert_string_equal(last.name, name);
+}
+
+/* When it is archived; where it is no more and where it is, forth and back. */
+static void told_where_it_is(void (*body)(struct rig *rig), int a_times, int b_times)
+{
+	char a[] = "a", b[] = "b";
+	struct rig *rig = rig_new(RIG_DIR, "reserve=0,es=http://127.0.0.1:1/index");
+
+	rig_open(rig);
+	file(rig, "a", 1, HAS_ARCHIVED);
+	file(rig, "b", 2, HAS_ARCHIVED);
+	assert_int_equal(catalogue_write(rig->t->cat, SYNC_NORMAL, told_run, a), 0);
+	assert_int_equal(catalogue_write(rig->t->cat, SYNC_NORMAL, told_run, b), 0);
+	rig_killed(rig, "rename.commit=kill", body);
+	assert_told(rig, "a", a_times);
+	assert_told(rig, "b", b_times);
+	rig_free(rig);
+}
+
+static void rename_a_to_b(struct rig *rig)
+{
+	rename_top(rig, "a", "b", 0);
+}
+
+static void exchange_a_and_b(struct rig *rig)
+{
+	rename_top(rig, "a", "b", RENAME_EXCHANGE);
+}
+
+static void told_after_a_renaming(void **state)
+{
+	(void)state;
+	told_where_it_is(rename_a_to_b, 5, 2);
+}
+
+static void told_after_an_exchange(void **state)
+{
+	(void)state;
+	told_where_it_is(exchange_a_and_b, 5, 5);
+}
+
 /* ---- directories ------------------------------------------------------------------ */
 
 static void empty_dir_with_row(struct rig *rig, const char *dir)
@@ -460,6 +622,11 @@ int main(void)
 		cmocka_unit_test(released_source_and_a_new_target),
 		cmocka_unit_test(released_source_that_came_back),
 		cmocka_unit_test(exchange_with_a_released_target),
+		cmocka_unit_test(replaced_row_that_is_condemned),
+		cmocka_unit_test(row_at_the_target_that_is_another_file_s),
+		cmocka_unit_test(directory_at_the_source),
+		cmocka_unit_test(told_after_a_renaming),
+		cmocka_unit_test(told_after_an_exchange),
 		cmocka_unit_test(replaced_directory_in_cache),
 		cmocka_unit_test(replaced_directory_released),
 		cmocka_unit_test(exchanged_directories),
