@@ -121,7 +121,7 @@ static int open_dir(struct tier *t, const struct intent_place *p, int *ret)
 
 int place_look(struct tier *t, const struct intent_place *p, struct place_now *ret)
 {
-	int fd, r;
+	int fd = -1, r;
 
 	*ret = (struct place_now){ .fd = -1 };
 	ret->error = failpoint(RECOVER_LOOK);

@@ -28,6 +28,21 @@
 #include "tier/recover_int.h"
 
 #define RECOVER_PAGE 64
+#define SYNCFS_FROM 16 /* directories: from here one syncfs is cheaper than fsyncs */
+
+/* Once everything was synced, everything that was done before the kill is. */
+int recovery_sync(struct recovery *rec, const struct place_now *now)
+{
+	int r = 0;
+
+	if (rec->n_synced < SYNCFS_FROM)
+		r = place_sync(now);
+	else if (rec->n_synced == SYNCFS_FROM && syncfs(cache_root_fd(rec->t->cache)) < 0)
+		r = -errno;
+	if (r == 0 && rec->n_synced <= SYNCFS_FROM)
+		rec->n_synced++;
+	return r;
+}
 
 /* ---- removals ------------------------------------------------------------------- */
 
@@ -67,10 +82,10 @@ static int has_row(struct tier *t, const struct intent_place *p)
 	return r == 0 ? 1 : r == -ENOENT ? 0 : r;
 }
 
-static int finish_removal(struct tier *t, const struct intent_place *p, const char *path,
+static int finish_removal(struct recovery *rec, const struct intent_place *p, const char *path,
 			  const struct place_now *now)
 {
-	int r = has_row(t, p);
+	int r = has_row(rec->t, p);
 
 	if (r < 0)
 		return r;
@@ -81,14 +96,17 @@ static int finish_removal(struct tier *t, const struct intent_place *p, const ch
 			    p->is_dir ? "" : ", the removed version is in the trash");
 		return SETTLED;
 	}
-	r = now->there ? remove_same(now->fd, p, path) : 0;
-	/* Also what was removed before the kill may not be on the disk. */
-	if (r == 0)
-		r = place_sync(now);
+	if (now->there) {
+		r = remove_same(now->fd, p, path);
+		if (r == 0)
+			r = place_sync(now);
+	} else {
+		r = recovery_sync(rec, now);
+	}
 	return r < 0 ? removal_passed_by(path, r) : SETTLED;
 }
 
-static int recover_removal(struct tier *t, struct json_object *o)
+static int recover_removal(struct recovery *rec, struct json_object *o)
 {
 	AUTO_FREE char *path = NULL;
 	struct intent_place p;
@@ -101,17 +119,17 @@ static int recover_removal(struct tier *t, struct json_object *o)
 	path = path_join(p.dir_path, p.name);
 	if (!path)
 		return -ENOMEM;
-	r = place_look(t, &p, &now);
+	r = place_look(rec->t, &p, &now);
 	if (r < 0)
 		return r;
-	r = now.error ? removal_passed_by(path, now.error) : finish_removal(t, &p, path, &now);
+	r = now.error ? removal_passed_by(path, now.error) : finish_removal(rec, &p, path, &now);
 	place_now_fini(&now);
 	return r;
 }
 
 /* ---- all of them ---------------------------------------------------------------- */
 
-static int recover_one(struct tier *t, const struct intent_row *row)
+static int recover_one(struct recovery *rec, const struct intent_row *row)
 {
 	struct json_object *o;
 	int r;
@@ -121,7 +139,7 @@ static int recover_one(struct tier *t, const struct intent_row *row)
 	o = json_tokener_parse(row->payload);
 	if (!o)
 		return -EINVAL;
-	r = row->kind == INTENT_RENAME ? recover_rename(t, row->id, o) : recover_removal(t, o);
+	r = row->kind == INTENT_RENAME ? recover_rename(rec, row->id, o) : recover_removal(rec, o);
 	json_object_put(o);
 	return r;
 }
@@ -131,21 +149,21 @@ static int forget_run(struct tx *tx, void *arg)
 	return tx_intent_delete(tx, *(int64_t *)arg);
 }
 
-static int recover_page(struct tier *t, struct intent_row *rows, int n)
+static int recover_page(struct recovery *rec, struct intent_row *rows, int n)
 {
 	int r = 0;
 
 	for (int i = 0; i < n && r == 0; i++) {
 		if (rows[i].kind == INTENT_ARCHIVE)
 			continue;
-		r = recover_one(t, &rows[i]);
+		r = recover_one(rec, &rows[i]);
 		if (r == -EINVAL) {
 			log_error("cannot read intent %lld: it is forgotten",
 				  (long long)rows[i].id);
 			r = SETTLED;
 		}
 		if (r == SETTLED)
-			r = catalogue_write(t->cat, SYNC_NORMAL, forget_run, &rows[i].id);
+			r = catalogue_write(rec->t->cat, SYNC_NORMAL, forget_run, &rows[i].id);
 		if (r > 0)
 			r = 0;
 		if (r == 0)
@@ -156,6 +174,7 @@ static int recover_page(struct tier *t, struct intent_row *rows, int n)
 
 int intents_recover(struct tier *t)
 {
+	struct recovery rec = { .t = t };
 	struct intent_row rows[RECOVER_PAGE];
 	int64_t after = 0;
 	int n, r;
@@ -164,7 +183,7 @@ int intents_recover(struct tier *t)
 		n = cat_intents(t->cat, after, rows, RECOVER_PAGE);
 		if (n < 0)
 			return n;
-		r = recover_page(t, rows, n);
+		r = recover_page(&rec, rows, n);
 		if (n > 0)
 			after = rows[n - 1].id;
 		for (int i = 0; i < n; i++)

@@ -35,6 +35,15 @@ bool place_is_untouched(const struct intent_place *p, const struct place_now *no
 bool place_is_object(const struct intent_place *p, const struct place_now *now, bool stayed);
 int place_sync(const struct place_now *now); /* fsync of the directory, if there is one */
 
+/* ---- all of it: recover.c ---------------------------------------------------------- */
+
+struct recovery {
+	struct tier *t;
+	unsigned n_synced; /* directories */
+};
+/* What was done before the kill is on the disk, as far as this place goes.  0 or -errno. */
+int recovery_sync(struct recovery *rec, const struct place_now *now);
+
 /* ---- renamings: recover_rename.c ------------------------------------------------- */
 
 /* What a name has now. */
@@ -52,6 +61,6 @@ struct rename_now {
 /* Were the names changed?  Then the rows stay as they are, else they go back. */
 bool rename_stands(const struct rename_now *now);
 
-int recover_rename(struct tier *t, int64_t intent, struct json_object *o);
+int recover_rename(struct recovery *rec, int64_t intent, struct json_object *o);
 
 #endif

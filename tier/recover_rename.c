@@ -45,6 +45,7 @@ bool rename_stands(const struct rename_now *now)
 }
 
 struct renaming {
+	struct recovery *rec;
 	struct tier *t;
 	int64_t intent;
 	struct intent_place from, to;
@@ -158,15 +159,21 @@ static int follow_cache(struct renaming *m)
 		return r;
 	if (r == 0)
 		return take_back(m);
-	r = place_sync(&m->from_now);
+	r = recovery_sync(m->rec, &m->from_now);
 	if (r == 0)
-		r = place_sync(&m->to_now);
+		r = recovery_sync(m->rec, &m->to_now);
 	return r < 0 ? pass_by(m, r) : SETTLED;
 }
 
-int recover_rename(struct tier *t, int64_t intent, struct json_object *o)
+int recover_rename(struct recovery *rec, int64_t intent, struct json_object *o)
 {
-	struct renaming m = { .t = t, .intent = intent, .from_now.fd = -1, .to_now.fd = -1 };
+	struct renaming m = {
+		.rec = rec,
+		.t = rec->t,
+		.intent = intent,
+		.from_now.fd = -1,
+		.to_now.fd = -1,
+	};
 	AUTO_FREE char *from = NULL, *to = NULL;
 	int r;
 

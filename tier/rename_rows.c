@@ -10,9 +10,9 @@
  * Forth notes in a record what it did.  Back needs nothing else, so that a refused renaming
  * is taken back alike whether the daemon that refused it or the next one does so.
  *
- * Always true: back moves what forth moved, and only where it still lies where forth put
- * it and the way is free.  Otherwise others have gone on from there, and nothing is touched.
- * Who was told of a file is told each time where it is.
+ * Always true: back moves what forth moved: a file's row while it lies where forth put it,
+ * a directory's wherever it is, and only if the way is free.  Otherwise others have gone on
+ * from there, and nothing is touched.  Who was told of a file is told each time where it is.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -7,6 +7,7 @@ armed.  What was acknowledged must be there; what was in flight may have happene
 not, and nothing in between.
 """
 
+import errno
 import os
 import subprocess
 
@@ -204,6 +205,64 @@ def test_released_directory_made_again(mount):
     if os.path.isdir(m.local(os.path.dirname(new))):
         return      # the directory was not released: something recent is in it
     killed(m, lambda: m.write(new, b"x", mkdirs=False))
+    promises.check(m, want)
+
+
+def test_renaming_taken_back(mount):
+    """Somebody writes to the target while no daemon is there: he loses nothing by a restart."""
+    m = mount(options=FAST)
+    want = fill(m)
+    m.drain()
+    first, *_, last = sorted(want)
+    m.restore(last)
+    m.stop()
+    m.failpoints = "rename.commit=kill"
+    m.start()
+    with pytest.raises(OSError):
+        os.rename(m.full(first), m.full(last))
+    assert m.wait_exit(30) == -9
+    m.failpoints = None
+    want[last] = b"uploaded meanwhile"
+    with open(m.local(last), "wb") as file:
+        file.write(want[last])
+    m.start()
+    assert m.state(first) == "released"
+    promises.check(m, want)
+
+
+def refused(m):
+    """A directory that cannot be renamed over another: the cache says so, rows do not know."""
+    want = fill(m)
+    m.archive()
+    want["other/file"] = b"in the way"
+    m.write("other/file", want["other/file"])
+    return want, lambda: os.rename(m.full("cam"), m.full("other"))
+
+
+def test_refused_renaming(mount):
+    m = mount(options={**FAST, "archive_after": "1h"})
+    want, rename_over = refused(m)
+    armed(m, "rename.refused")
+    killed(m, rename_over)
+    promises.check(m, want)
+
+
+def test_refused_renaming_and_a_full_catalogue(mount):
+    """It failed, and stays so: nothing is renamed when the next daemon finds the way free."""
+    m = mount(options={**FAST, "archive_after": "1h"})
+    want, rename_over = refused(m)
+    m.stop()
+    m.failpoints = "rename.refused=error:ENOSPC"
+    m.start()
+    with pytest.raises(OSError) as err:
+        rename_over()
+    assert err.value.errno == errno.ENOTEMPTY
+    m.expect_log("cannot take back the renaming", "it is read-only now")
+    m.failpoints = None
+    m.stop()
+    os.unlink(m.local("other/file"))
+    del want["other/file"]
+    m.start()
     promises.check(m, want)
 
 
