@@ -22,24 +22,29 @@
 
 /* ---- moving a row ------------------------------------------------------------- */
 
-static int tell_moved(struct tier *t, struct tx *tx, const struct file_row *old,
-		      const struct row_place *from, const struct row_place *to)
+struct way {
+	struct tier *t;
+	struct tx *tx;
+	bool back; /* the name that a row leaves was never replied: sinks need not hear of it */
+};
+
+static int tell_moved(const struct way *w, const struct file_row *old, const struct row_place *from,
+		      const struct row_place *to)
 {
 	struct file_row now;
-	int r;
+	int r = 0;
 
 	if (!old->told)
 		return 0;
-	r = rows_event(t, tx, old, from->path, EVENT_REMOVED);
+	if (!w->back)
+		r = rows_event(w->t, w->tx, old, from->path, EVENT_REMOVED);
 	if (r == 0)
-		r = tx_file_get(tx, to->dir, to->name, &now);
-	if (r == 0)
-		r = rows_event(t, tx, &now, to->path, EVENT_ARCHIVED);
-	return r;
+		r = tx_file_get(w->tx, to->dir, to->name, &now);
+	return r < 0 ? r : rows_event(w->t, w->tx, &now, to->path, EVENT_ARCHIVED);
 }
 
-static int move_row(struct tier *t, struct tx *tx, const struct row_ref *row,
-		    const struct row_place *from, const struct row_place *to)
+static int move_row(const struct way *w, const struct row_ref *row, const struct row_place *from,
+		    const struct row_place *to)
 {
 	struct file_row old;
 	int r;
@@ -47,52 +52,50 @@ static int move_row(struct tier *t, struct tx *tx, const struct row_ref *row,
 	if (row->kind == REF_NONE)
 		return 0;
 	if (row->kind == REF_DIR)
-		return tx_dir_move(tx, (dirid_t)row->id, to->dir, to->name);
-	r = tx_file_get(tx, from->dir, from->name, &old);
+		return tx_dir_move(w->tx, (dirid_t)row->id, to->dir, to->name);
+	r = tx_file_get(w->tx, from->dir, from->name, &old);
 	if (r == 0)
-		r = tx_file_move(tx, from->dir, from->name, to->dir, to->name);
-	return r < 0 ? r : tell_moved(t, tx, &old, from, to);
+		r = tx_file_move(w->tx, from->dir, from->name, to->dir, to->name);
+	return r < 0 ? r : tell_moved(w, &old, from, to);
 }
 
-static int swap_files(struct tier *t, struct tx *tx, const struct row_place *p,
-		      const struct row_place *q)
+static int swap_files(const struct way *w, const struct row_place *p, const struct row_place *q)
 {
 	struct file_row at_p, at_q;
 	int r;
 
-	r = tx_file_get(tx, p->dir, p->name, &at_p);
+	r = tx_file_get(w->tx, p->dir, p->name, &at_p);
 	if (r == 0)
-		r = tx_file_get(tx, q->dir, q->name, &at_q);
+		r = tx_file_get(w->tx, q->dir, q->name, &at_q);
 	if (r == 0)
-		r = tx_file_swap(tx, p->dir, p->name, q->dir, q->name);
+		r = tx_file_swap(w->tx, p->dir, p->name, q->dir, q->name);
 	if (r == 0)
-		r = tell_moved(t, tx, &at_p, p, q);
-	return r < 0 ? r : tell_moved(t, tx, &at_q, q, p);
+		r = tell_moved(w, &at_p, p, q);
+	return r < 0 ? r : tell_moved(w, &at_q, q, p);
 }
 
 /* "" is no name a user can give: room for one of two directories that change places. */
-static int swap_dirs(struct tx *tx, const struct row_place *p, dirid_t at_p,
+static int swap_dirs(const struct way *w, const struct row_place *p, dirid_t at_p,
 		     const struct row_place *q, dirid_t at_q)
 {
-	int r = tx_dir_move(tx, at_p, p->dir, "");
+	int r = tx_dir_move(w->tx, at_p, p->dir, "");
 
 	if (r == 0)
-		r = tx_dir_move(tx, at_q, p->dir, p->name);
-	return r < 0 ? r : tx_dir_move(tx, at_p, q->dir, q->name);
+		r = tx_dir_move(w->tx, at_q, p->dir, p->name);
+	return r < 0 ? r : tx_dir_move(w->tx, at_p, q->dir, q->name);
 }
 
-static int swap_rows(struct tier *t, struct tx *tx, const struct row_place *p,
-		     const struct row_ref *at_p, const struct row_place *q,
-		     const struct row_ref *at_q)
+static int swap_rows(const struct way *w, const struct row_place *p, const struct row_ref *at_p,
+		     const struct row_place *q, const struct row_ref *at_q)
 {
 	int r;
 
 	if (at_p->kind == REF_FILE && at_q->kind == REF_FILE)
-		return swap_files(t, tx, p, q);
+		return swap_files(w, p, q);
 	if (at_p->kind == REF_DIR && at_q->kind == REF_DIR)
-		return swap_dirs(tx, p, (dirid_t)at_p->id, q, (dirid_t)at_q->id);
-	r = move_row(t, tx, at_p, p, q);
-	return r < 0 ? r : move_row(t, tx, at_q, q, p);
+		return swap_dirs(w, p, (dirid_t)at_p->id, q, (dirid_t)at_q->id);
+	r = move_row(w, at_p, p, q);
+	return r < 0 ? r : move_row(w, at_q, q, p);
 }
 
 /* ---- forth ---------------------------------------------------------------------- */
@@ -116,6 +119,7 @@ static int replaced_file_leaves(struct moving *m, struct tx *tx)
 static int replace_rows(struct moving *m, struct tx *tx)
 {
 	struct rename_record *done = &m->done;
+	struct way w = { .t = m->t, .tx = tx };
 	int r = 0;
 
 	if (done->to_row.kind == REF_FILE)
@@ -124,7 +128,7 @@ static int replace_rows(struct moving *m, struct tx *tx)
 		done->to_dir = m->b.look.dir_row;
 		r = tx_dir_delete(tx, done->to_dir.id);
 	}
-	return r < 0 ? r : move_row(m->t, tx, &done->from_row, &done->from, &done->to);
+	return r < 0 ? r : move_row(&w, &done->from_row, &done->from, &done->to);
 }
 
 static struct row_ref row_of(const struct side *s)
@@ -145,6 +149,7 @@ int rename_rows_run(struct tx *tx, void *arg)
 {
 	struct moving *m = arg;
 	struct rename_record *done = &m->done;
+	struct way w = { .t = m->t, .tx = tx };
 	char *payload;
 	int r;
 
@@ -156,7 +161,7 @@ int rename_rows_run(struct tx *tx, void *arg)
 		.to_row = row_of(&m->b),
 	};
 	if (m->flags & RENAME_EXCHANGE)
-		r = swap_rows(m->t, tx, &done->from, &done->from_row, &done->to, &done->to_row);
+		r = swap_rows(&w, &done->from, &done->from_row, &done->to, &done->to_row);
 	else
 		r = replace_rows(m, tx);
 	if (r < 0 || !m->in_cache)
@@ -261,6 +266,7 @@ static int replaced_comes_back(struct tier *t, struct tx *tx, const struct renam
 
 static int replace_back(struct tier *t, struct tx *tx, const struct rename_record *done, bool *ret)
 {
+	struct way w = { .t = t, .tx = tx, .back = true };
 	struct row_ref row;
 	int r;
 
@@ -268,7 +274,7 @@ static int replace_back(struct tier *t, struct tx *tx, const struct rename_recor
 	if (r == 0 && row.kind != REF_NONE)
 		r = is_free(tx, &done->from);
 	if (r == 0)
-		r = move_row(t, tx, &row, &done->to, &done->from);
+		r = move_row(&w, &row, &done->to, &done->from);
 	if (r < 0)
 		return is_others(r) ? 0 : r;
 	*ret = true;
@@ -285,6 +291,7 @@ static bool is_at(struct tx *tx, const struct row_ref *row, const struct row_pla
 
 static int swap_back(struct tier *t, struct tx *tx, const struct rename_record *done, bool *ret)
 {
+	struct way w = { .t = t, .tx = tx, .back = true };
 	struct row_ref a, b;
 	int r;
 
@@ -300,7 +307,7 @@ static int swap_back(struct tier *t, struct tx *tx, const struct rename_record *
 	if (r < 0)
 		return is_others(r) ? 0 : r;
 	*ret = true;
-	return swap_rows(t, tx, &done->from, &b, &done->to, &a);
+	return swap_rows(&w, &done->from, &b, &done->to, &a);
 }
 
 int rename_rows_back(struct tier *t, struct tx *tx, const struct rename_record *done, bool *ret)

@@ -252,7 +252,10 @@ static void assert_told(struct rig *rig, const char *name, int times)
 	assert_string_equal(last.name, name);
 }
 
-/* When it is archived; where it is no more and where it is, forth and back. */
+/*
+ * When it is archived; forth, where it is no more and where it is; back, where it is.  The name
+ * it had in between has no document: to be told of it would hold up the file.
+ */
 static void told_where_it_is(void (*body)(struct rig *rig), int a_times, int b_times)
 {
 	char a[] = "a", b[] = "b";
@@ -282,13 +285,13 @@ static void exchange_a_and_b(struct rig *rig)
 static void told_after_a_renaming(void **state)
 {
 	(void)state;
-	told_where_it_is(rename_a_to_b, 5, 2);
+	told_where_it_is(rename_a_to_b, 4, 2);
 }
 
 static void told_after_an_exchange(void **state)
 {
 	(void)state;
-	told_where_it_is(exchange_a_and_b, 5, 5);
+	told_where_it_is(exchange_a_and_b, 4, 4);
 }
 
 /* ---- directories ------------------------------------------------------------------ */
