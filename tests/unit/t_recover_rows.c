@@ -20,16 +20,7 @@
 #include "tests/unit/tier_rig.h"
 #include "tier/ns.h"
 
-enum has { HAS_ARCHIVED, HAS_RELEASED };
-
 /* ---- others came to the names in between ------------------------------------------- */
-
-static void rename_top(struct rig *rig, const char *from, const char *to, unsigned flags)
-{
-	struct node *root = tree_root(rig->t->tree);
-
-	ns_rename(rig->t, root, from, root, to, flags, true);
-}
 
 /* Another file, which has another number as the old one is still there. */
 static void replace(struct rig *rig, const char *path, unsigned n)
@@ -43,19 +34,9 @@ static void replace(struct rig *rig, const char *path, unsigned n)
 		_exit(5);
 }
 
-static void file(struct rig *rig, const char *path, unsigned n, enum has has)
-{
-	rig_capture(rig, path, n);
-	assert_int_equal(rig_archive(rig, path), 0);
-	if (has == HAS_RELEASED) {
-		rig_journalled(rig);
-		assert_int_equal(rig_release(rig, path), 0);
-	}
-}
-
 static void rename_and_replace_target(struct rig *rig)
 {
-	rename_top(rig, "a", "b", 0);
+	rig_rename(rig, "a", "b", 0);
 	replace(rig, "b", 3);
 	kill(getpid(), SIGKILL);
 }
@@ -67,8 +48,8 @@ static void released_source_and_a_new_target(void **state)
 
 	(void)state;
 	rig_open(rig);
-	file(rig, "a", 1, HAS_RELEASED);
-	file(rig, "b", 2, HAS_ARCHIVED);
+	rig_file(rig, "a", 1, true);
+	rig_file(rig, "b", 2, false);
 	rig_killed(rig, "rename.commit=error:EIO", rename_and_replace_target);
 	assert_int_equal(rig_state(rig, "a"), STATE_RELEASED);
 	rig_assert_capture(rig, "a", 1);
@@ -82,7 +63,7 @@ static void rename_and_restore(struct rig *rig)
 {
 	struct node *root = tree_root(rig->t->tree), *node;
 
-	rename_top(rig, "a", "b", 0);
+	rig_rename(rig, "a", "b", 0);
 	if (node_get(rig->t->tree, root, "b", false, &node) < 0)
 		_exit(6);
 	restore_path(rig->t, node);
@@ -96,8 +77,8 @@ static void released_source_that_came_back(void **state)
 
 	(void)state;
 	rig_open(rig);
-	file(rig, "a", 1, HAS_RELEASED);
-	file(rig, "b", 2, HAS_ARCHIVED);
+	rig_file(rig, "a", 1, true);
+	rig_file(rig, "b", 2, false);
 	rig_killed(rig, "restore.link=kill", rename_and_restore);
 	assert_int_equal(rig_state(rig, "a"), STATE_NONE);
 	rig_assert_capture(rig, "b", 1);
@@ -107,7 +88,7 @@ static void released_source_that_came_back(void **state)
 
 static void exchange_and_replace(struct rig *rig)
 {
-	rename_top(rig, "a", "b", RENAME_EXCHANGE);
+	rig_rename(rig, "a", "b", RENAME_EXCHANGE);
 	replace(rig, "a", 3);
 	kill(getpid(), SIGKILL);
 }
@@ -118,8 +99,8 @@ static void exchange_with_a_released_target(void **state)
 
 	(void)state;
 	rig_open(rig);
-	file(rig, "a", 1, HAS_ARCHIVED);
-	file(rig, "b", 2, HAS_RELEASED);
+	rig_file(rig, "a", 1, false);
+	rig_file(rig, "b", 2, true);
 	rig_killed(rig, "rename.commit=error:EIO", exchange_and_replace);
 	assert_int_equal(rig_state(rig, "b"), STATE_RELEASED);
 	rig_assert_capture(rig, "b", 2);
@@ -144,7 +125,7 @@ static void rename_and_condemn(struct rig *rig)
 {
 	struct trash_row row;
 
-	rename_top(rig, "a", "b", 0);
+	rig_rename(rig, "a", "b", 0);
 	if (rig_trash(rig, &row) != 1 ||
 	    catalogue_write(rig->t->cat, SYNC_NORMAL, condemn_run, &row) < 0)
 		_exit(9);
@@ -158,8 +139,8 @@ static void replaced_row_that_is_condemned(void **state)
 
 	(void)state;
 	rig_open(rig);
-	file(rig, "a", 1, HAS_ARCHIVED);
-	file(rig, "b", 2, HAS_ARCHIVED);
+	rig_file(rig, "a", 1, false);
+	rig_file(rig, "b", 2, false);
 	rig_killed(rig, "rename.commit=error:EIO", rename_and_condemn);
 	assert_int_equal(rig_state(rig, "a"), STATE_ARCHIVED);
 	assert_int_equal(rig_state(rig, "b"), STATE_LOCAL);
@@ -173,10 +154,10 @@ static void rename_and_archive_target(struct rig *rig)
 {
 	struct node *root = tree_root(rig->t->tree);
 
-	rename_top(rig, "a", "b", 0);
+	rig_rename(rig, "a", "b", 0);
 	if (ns_unlink(rig->t, root, "b", true) < 0)
 		_exit(9);
-	file(rig, "b", 3, HAS_ARCHIVED);
+	rig_file(rig, "b", 3, false);
 	kill(getpid(), SIGKILL);
 }
 
@@ -186,8 +167,8 @@ static void row_at_the_target_that_is_another_file_s(void **state)
 
 	(void)state;
 	rig_open(rig);
-	file(rig, "a", 1, HAS_ARCHIVED);
-	file(rig, "b", 2, HAS_ARCHIVED);
+	rig_file(rig, "a", 1, false);
+	rig_file(rig, "b", 2, false);
 	rig_killed(rig, "rename.commit=error:EIO", rename_and_archive_target);
 	assert_int_equal(rig_state(rig, "a"), STATE_LOCAL);
 	rig_assert_capture(rig, "a", 1);
@@ -199,8 +180,8 @@ static void row_at_the_target_that_is_another_file_s(void **state)
 
 static void rename_and_archive_below_source(struct rig *rig)
 {
-	rename_top(rig, "a", "b", 0);
-	file(rig, "a/x", 3, HAS_ARCHIVED);
+	rig_rename(rig, "a", "b", 0);
+	rig_file(rig, "a/x", 3, false);
 	kill(getpid(), SIGKILL);
 }
 
@@ -210,8 +191,8 @@ static void directory_at_the_source(void **state)
 
 	(void)state;
 	rig_open(rig);
-	file(rig, "a", 1, HAS_RELEASED);
-	file(rig, "b", 2, HAS_ARCHIVED);
+	rig_file(rig, "a", 1, true);
+	rig_file(rig, "b", 2, false);
 	rig_killed(rig, "rename.commit=error:EIO", rename_and_archive_below_source);
 	assert_int_equal(rig_state(rig, "a/x"), STATE_ARCHIVED);
 	assert_int_equal(rig_state(rig, "b"), STATE_CHANGED);
@@ -262,8 +243,8 @@ static void told_where_it_is(void (*body)(struct rig *rig), int a_times, int b_t
 	struct rig *rig = rig_new(RIG_DIR, "reserve=0,es=http://127.0.0.1:1/index");
 
 	rig_open(rig);
-	file(rig, "a", 1, HAS_ARCHIVED);
-	file(rig, "b", 2, HAS_ARCHIVED);
+	rig_file(rig, "a", 1, false);
+	rig_file(rig, "b", 2, false);
 	assert_int_equal(catalogue_write(rig->t->cat, SYNC_NORMAL, told_run, a), 0);
 	assert_int_equal(catalogue_write(rig->t->cat, SYNC_NORMAL, told_run, b), 0);
 	rig_killed(rig, "rename.commit=kill", body);
@@ -274,12 +255,12 @@ static void told_where_it_is(void (*body)(struct rig *rig), int a_times, int b_t
 
 static void rename_a_to_b(struct rig *rig)
 {
-	rename_top(rig, "a", "b", 0);
+	rig_rename(rig, "a", "b", 0);
 }
 
 static void exchange_a_and_b(struct rig *rig)
 {
-	rename_top(rig, "a", "b", RENAME_EXCHANGE);
+	rig_rename(rig, "a", "b", RENAME_EXCHANGE);
 }
 
 static void told_after_a_renaming(void **state)
@@ -294,216 +275,10 @@ static void told_after_an_exchange(void **state)
 	told_where_it_is(exchange_a_and_b, 4, 4);
 }
 
-/* ---- directories ------------------------------------------------------------------ */
-
-static void empty_dir_with_row(struct rig *rig, const char *dir)
-{
-	struct node *node;
-	char path[100];
-
-	snprintf(path, sizeof(path), "%s/x", dir);
-	file(rig, path, 1, HAS_ARCHIVED);
-	node = rig_dir(rig, dir);
-	assert_int_equal(ns_unlink(rig->t, node, "x", true), 0);
-	node_put(rig->t->tree, node);
-}
-
-static void replace_e(struct rig *rig)
-{
-	rename_top(rig, "d", "e", 0);
-	kill(getpid(), SIGKILL);
-}
-
-static void assert_dir_is(struct rig *rig, const char *path, const struct state_of *was)
-{
-	struct state_of now = rig_look(rig, path);
-
-	assert_true(now.has_row);
-	assert_int_equal(now.has_cache, was->has_cache);
-	assert_int_equal(now.dir_row.id, was->dir_row.id);
-	assert_int_equal(now.dir_row.ino, was->dir_row.ino);
-	assert_memory_equal(&now.dir_row.attr, &was->dir_row.attr, sizeof(now.dir_row.attr));
-	assert_int_equal(now.dir_row.c_ctime_ns, was->dir_row.c_ctime_ns);
-}
-
-/* in_cache: the replaced directory is; else it is released, and its row all there is. */
-static void replaced_directory(bool in_cache, const char *spec)
-{
-	struct rig *rig = rig_new(RIG_DIR, "reserve=0");
-	struct state_of d, e;
-	char path[600];
-
-	rig_open(rig);
-	empty_dir_with_row(rig, "e");
-	file(rig, "d/a", 1, HAS_ARCHIVED);
-	rig_path(rig, "e", path, sizeof(path));
-	if (!in_cache)
-		assert_int_equal(rmdir(path), 0);
-	d = rig_look(rig, "d");
-	e = rig_look(rig, "e");
-	rig_killed(rig, spec, replace_e);
-	assert_dir_is(rig, "d", &d);
-	assert_dir_is(rig, "e", &e);
-	assert_int_equal(rig_state(rig, "d/a"), STATE_ARCHIVED);
-	assert_int_equal(rig_intents(rig), 0);
-	rig_free(rig);
-}
-
-static void replaced_directory_in_cache(void **state)
-{
-	(void)state;
-	replaced_directory(true, "rename.commit=kill");
-}
-
-static void replaced_directory_released(void **state)
-{
-	(void)state;
-	replaced_directory(false, "rename.commit=kill");
-}
-
-static void exchange_d_and_f(struct rig *rig)
-{
-	rename_top(rig, "d", "f", RENAME_EXCHANGE);
-	kill(getpid(), SIGKILL);
-}
-
-/* f: a directory as well, or a file. */
-static void exchanged_with(const char *f)
-{
-	struct rig *rig = rig_new(RIG_DIR, "reserve=0");
-
-	rig_open(rig);
-	file(rig, "d/a", 1, HAS_RELEASED);
-	file(rig, f, 2, HAS_ARCHIVED);
-	rig_killed(rig, "rename.commit=kill", exchange_d_and_f);
-	assert_int_equal(rig_state(rig, "d/a"), STATE_RELEASED);
-	rig_assert_capture(rig, "d/a", 1);
-	assert_int_equal(rig_state(rig, f), STATE_ARCHIVED);
-	rig_check(rig);
-	rig_free(rig);
-}
-
-static void exchanged_directories(void **state)
-{
-	(void)state;
-	exchanged_with("f/b");
-}
-
-static void exchanged_directory_and_file(void **state)
-{
-	(void)state;
-	exchanged_with("f");
-}
-
-/* The inner one is not done, the directory around it is renamed meanwhile. */
-static void inner_and_outer(struct rig *rig, bool made_again)
-{
-	struct node *dir = rig_dir(rig, "d");
-	char from[600], to[600];
-
-	ns_rename(rig->t, dir, "a", dir, "b", 0, true);
-	rename_top(rig, "d", "e", 0);
-	/* of the outer one the cache was changed, too */
-	rig_path(rig, "d", from, sizeof(from));
-	rig_path(rig, "e", to, sizeof(to));
-	if (rename(from, to) < 0)
-		_exit(5);
-	if (made_again)
-		rig_capture(rig, "d/c", 4);
-	kill(getpid(), SIGKILL);
-}
-
-static void rename_inner_and_outer(struct rig *rig)
-{
-	inner_and_outer(rig, false);
-}
-
-/* A directory has the name again: it is another. */
-static void rename_and_make_again(struct rig *rig)
-{
-	inner_and_outer(rig, true);
-}
-
-static void renamed_around_it(void (*body)(struct rig *rig), enum state new_d)
-{
-	struct rig *rig = rig_new(RIG_DIR, "reserve=0");
-
-	rig_open(rig);
-	file(rig, "d/a", 1, HAS_RELEASED);
-	file(rig, "d/b", 2, HAS_ARCHIVED);
-	rig_killed(rig, "rename.commit=error:EIO", body);
-	assert_int_equal(rig_state(rig, "e/a"), STATE_RELEASED);
-	rig_assert_capture(rig, "e/a", 1);
-	rig_assert_capture(rig, "e/b", 2);
-	assert_true(rig_look(rig, "e/b").has_row);
-	assert_int_equal(rig_state(rig, "d"), new_d);
-	rig_check(rig);
-	rig_free(rig);
-}
-
-static void directory_renamed_around_it(void **state)
-{
-	(void)state;
-	renamed_around_it(rename_inner_and_outer, STATE_NONE);
-}
-
-static void directory_renamed_and_made_again(void **state)
-{
-	(void)state;
-	renamed_around_it(rename_and_make_again, STATE_LOCAL);
-}
-
-/* ---- refused by the cache ---------------------------------------------------------- */
-
-static void refused(struct rig *rig)
-{
-	char path[600];
-
-	rig_path(rig, "e/y", path, sizeof(path));
-	rig_write(rig, "e/y", "y", 1); /* ENOTEMPTY: rows say it is empty */
-	rename_top(rig, "d", "e", 0);
-	if (!catalogue_is_readonly(rig->t->cat))
-		_exit(8);
-	kill(getpid(), SIGKILL);
-}
-
-/* The user was told: it must not happen behind his back, once the way is free. */
-static void refused_and_not_taken_back(const char *spec)
-{
-	struct rig *rig = rig_new(RIG_DIR, "reserve=0");
-	struct state_of d, e;
-
-	rig_open(rig);
-	empty_dir_with_row(rig, "e");
-	file(rig, "d/a", 1, HAS_ARCHIVED);
-	d = rig_look(rig, "d");
-	e = rig_look(rig, "e");
-	rig_killed(rig, spec, refused);
-	assert_dir_is(rig, "d", &d);
-	assert_dir_is(rig, "e", &e);
-	assert_int_equal(rig_state(rig, "d/a"), STATE_ARCHIVED);
-	assert_int_equal(rig_intents(rig), 0);
-	rig_free(rig);
-}
-
-static void refused_and_killed(void **state)
-{
-	(void)state;
-	refused_and_not_taken_back("rename.refused=kill");
-}
-
-static void refused_and_the_catalogue_failed(void **state)
-{
-	(void)state;
-	refused_and_not_taken_back("rename.refused=error:EIO");
-}
-
 /* ---- an older ebbfs's ---------------------------------------------------------------- */
 
 struct old {
-	struct node *root;
 	char payload[2000];
-	dirid_t dir;
 };
 
 static int old_run(struct tx *tx, void *arg)
@@ -562,9 +337,9 @@ static void intents_of_an_older_ebbfs(void **state)
 
 	(void)state;
 	rig_open(rig);
-	file(rig, "a", 1, HAS_ARCHIVED);
-	file(rig, "b", 2, HAS_RELEASED);
-	file(rig, "x", 3, HAS_ARCHIVED);
+	rig_file(rig, "a", 1, false);
+	rig_file(rig, "b", 2, true);
+	rig_file(rig, "x", 3, false);
 	old_payload(rig, &swapped, "a", "b", RENAME_EXCHANGE);
 	old_payload(rig, &moved, "x", "y", 0);
 	assert_int_equal(catalogue_write(rig->t->cat, SYNC_NORMAL, old_run, &swapped), 0);
@@ -574,47 +349,6 @@ static void intents_of_an_older_ebbfs(void **state)
 	assert_int_equal(rig_state(rig, "b"), STATE_RELEASED);
 	assert_int_equal(rig_state(rig, "x"), STATE_ARCHIVED);
 	assert_int_equal(rig_state(rig, "y"), STATE_NONE);
-	rig_check(rig);
-	rig_free(rig);
-}
-
-/* ---- numbers that are given again ----------------------------------------------------- */
-
-static int moved_dir_run(struct tx *tx, void *arg)
-{
-	struct old *o = arg;
-	int64_t id;
-	int r = tx_dir_move(tx, o->dir, ROW_ROOT_DIR, "e");
-
-	return r < 0 ? r : tx_intent_put(tx, INTENT_RENAME, o->payload, &id);
-}
-
-/* d was renamed to e and released there; another one is made as d. */
-static void directory_with_the_number_of_the_renamed(void **state)
-{
-	struct rig *rig = rig_new(RIG_DIR, "reserve=0");
-	struct old o = { 0 };
-	struct state_of d;
-
-	(void)state;
-	rig_open(rig);
-	if (rig_born_ns(rig, "") == 0)
-		skip();
-	file(rig, "d/a", 1, HAS_ARCHIVED);
-	rig_capture(rig, "d/b", 2);
-	d = rig_look(rig, "d");
-	o.dir = d.dir_row.id;
-	snprintf(o.payload, sizeof(o.payload),
-		 "{\"from\":{\"dir\":\"\",\"name\":\"d\",\"is_dir\":true,\"ino\":%llu,"
-		 "\"born\":1},\"to\":{\"dir\":\"\",\"name\":\"e\"},\"flags\":0,"
-		 "\"from_id\":1,\"to_id\":1,\"rows\":{\"from\":[2,%lld],\"to\":[0,0]}}",
-		 (unsigned long long)d.cache.st_ino, (long long)o.dir);
-	assert_int_equal(catalogue_write(rig->t->cat, SYNC_NORMAL, moved_dir_run, &o), 0);
-	rig_reopen(rig);
-	assert_int_equal(rig_state(rig, "e"), STATE_RELEASED);
-	assert_int_equal(rig_state(rig, "e/a"), STATE_RELEASED);
-	rig_assert_capture(rig, "e/a", 1);
-	assert_int_equal(rig_state(rig, "d/b"), STATE_LOCAL);
 	rig_check(rig);
 	rig_free(rig);
 }
@@ -630,16 +364,7 @@ int main(void)
 		cmocka_unit_test(directory_at_the_source),
 		cmocka_unit_test(told_after_a_renaming),
 		cmocka_unit_test(told_after_an_exchange),
-		cmocka_unit_test(replaced_directory_in_cache),
-		cmocka_unit_test(replaced_directory_released),
-		cmocka_unit_test(exchanged_directories),
-		cmocka_unit_test(exchanged_directory_and_file),
-		cmocka_unit_test(directory_renamed_around_it),
-		cmocka_unit_test(directory_renamed_and_made_again),
-		cmocka_unit_test(refused_and_killed),
-		cmocka_unit_test(refused_and_the_catalogue_failed),
 		cmocka_unit_test(intents_of_an_older_ebbfs),
-		cmocka_unit_test(directory_with_the_number_of_the_renamed),
 	};
 
 	return rig_run(tests, sizeof(tests) / sizeof(tests[0]));

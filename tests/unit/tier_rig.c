@@ -386,6 +386,23 @@ int rig_release(struct rig *rig, const char *path)
 	return r;
 }
 
+void rig_file(struct rig *rig, const char *path, unsigned n, bool released)
+{
+	rig_capture(rig, path, n);
+	assert_int_equal(rig_archive(rig, path), 0);
+	if (!released)
+		return;
+	rig_journalled(rig);
+	assert_int_equal(rig_release(rig, path), 0);
+}
+
+int rig_rename(struct rig *rig, const char *from, const char *to, unsigned flags)
+{
+	struct node *root = tree_root(rig->t->tree);
+
+	return ns_rename(rig->t, root, from, root, to, flags, true);
+}
+
 static int now_run(struct tx *tx, void *arg)
 {
 	int64_t id, *txn = arg;

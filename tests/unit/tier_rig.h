@@ -63,6 +63,10 @@ int rig_archive_names(struct rig *rig, const char *dir, const char *const *names
 /* One file, settled first; its result. */
 int rig_archive(struct rig *rig, const char *path);
 int rig_release(struct rig *rig, const char *path);
+/* A capture made, archived, and released. */
+void rig_file(struct rig *rig, const char *path, unsigned n, bool released);
+/* Names of the root; the result. */
+int rig_rename(struct rig *rig, const char *from, const char *to, unsigned flags);
 /* Everything committed so far is in the store's journal. */
 void rig_journalled(struct rig *rig);
 int rig_intents(struct rig *rig);
