@@ -190,22 +190,9 @@ static void parent_stale(struct fs *fs, struct node *node)
 	fs_put(fs, parent);
 }
 
-/* The kernel has no pages of it: its next request is a read. */
-static void begin_read(struct fs *fs, struct node *node)
-{
-	struct bytes from = { 0 };
-
-	if (opens_bytes(fs->opens, node, false, &from) < 0)
-		return;
-	if (from.remote)
-		remote_begin(from.remote);
-	bytes_put(&from);
-}
-
 static void open_reply(struct call *c, int r)
 {
 	struct open_call *o = (struct open_call *)c;
-	bool remote = o->remote;
 	struct fuse_file_info fi;
 
 	if (r == 0)
@@ -217,8 +204,6 @@ static void open_reply(struct call *c, int r)
 	parent_stale(c->fs, c->node);
 	if (fuse_reply_open(c->req, &fi) != 0)
 		drop_handle(c->fs, c->node, fi.fh);
-	else if (remote && !fi.keep_cache)
-		begin_read(c->fs, c->node);
 }
 
 void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

@@ -161,7 +161,6 @@ struct range {
 	size_t len, done, asked;
 	int64_t deadline_ms;
 	bool again; /* the row was read once more */
-	bool begun;
 	void (*cb)(void *arg, int64_t n);
 	void *arg;
 };
@@ -183,7 +182,7 @@ static void range_end(struct range *g, int64_t n)
 	struct remote *r = g->r, *at = g->at;
 	uint64_t part = g->off / OBJECT_PART_BYTES;
 
-	if (n < 0 && !g->begun)
+	if (n < 0)
 		log_error("cannot read object '%s': %s", at->keys[part < at->nkeys ? part : 0],
 			  strerror((int)-n));
 	g->cb(g->arg, n < 0 ? -EIO : n);
@@ -227,7 +226,7 @@ static void range_got(void *arg, int64_t n)
 {
 	struct range *g = arg;
 
-	if (n == -ENOENT && !g->again && !g->begun) {
+	if (n == -ENOENT && !g->again) {
 		g->again = true;
 		g->job.run = look_again;
 		pool_submit(g->r->t->pool_store, &g->job);
@@ -272,7 +271,7 @@ int64_t remote_deadline(const struct remote *r)
 }
 
 void remote_read_range(struct remote *r, uint64_t off, void *buf, size_t len, int64_t deadline_ms,
-		       bool begun, void (*cb)(void *arg, int64_t n), void *arg)
+		       void (*cb)(void *arg, int64_t n), void *arg)
 {
 	struct range *g = malloc(sizeof(*g));
 
@@ -286,7 +285,6 @@ void remote_read_range(struct remote *r, uint64_t off, void *buf, size_t len, in
 			     .buf = buf,
 			     .len = len,
 			     .deadline_ms = deadline_ms,
-			     .begun = begun,
 			     .cb = cb,
 			     .arg = arg };
 	range_next(g);
@@ -320,7 +318,7 @@ static void large_read(struct remote *r, const struct waiter *ask)
 	}
 	l->cb = ask->cb;
 	l->arg = ask->arg;
-	remote_read_range(r, ask->off, l->buf, len, remote_deadline(r), false, large_done, l);
+	remote_read_range(r, ask->off, l->buf, len, remote_deadline(r), large_done, l);
 }
 
 static bool is_small(const struct remote *r)
@@ -336,12 +334,6 @@ bool remote_read_now(struct remote *r, uint64_t off, size_t len, remote_cb cb, v
 		return is_small(r) && whole_read_now(r, &ask);
 	cb(arg, NULL, 0);
 	return true;
-}
-
-void remote_begin(struct remote *r)
-{
-	if (is_small(r) && r->row.attr.size > 0)
-		whole_begin(r);
 }
 
 void remote_read(struct remote *r, uint64_t off, size_t len, remote_cb cb, void *arg)

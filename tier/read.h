@@ -2,7 +2,7 @@
 /*
  * Reading released files from the store, by range, without restoring.
  *
- * A small file (up to REMOTE_WHOLE_BYTES) is fetched whole when it is opened or first read, compared
+ * A small file (up to REMOTE_WHOLE_BYTES) is fetched whole by the first read, compared
  * with the row's checksum, and kept until all of it was given, or 64 MiB are kept of
  * others: wrong bytes are never given (-EIO, logged).  Larger ones are read by range.  While a remote is
  * referenced its object is not dropped, even when its name was removed.  An object that
@@ -40,12 +40,6 @@ typedef void (*remote_cb)(void *arg, const void *bytes, int64_t n_or_errno);
 void remote_read(struct remote *r, uint64_t off, size_t len, remote_cb cb, void *arg);
 /* The same for what is in memory, before it returns.  False: nothing was done, it has to be read. */
 bool remote_read_now(struct remote *r, uint64_t off, size_t len, remote_cb cb, void *arg);
-
-/*
- * Who opened it is about to read: a small file begins to be fetched now, unless too many are.  Nothing
- * is said of a failure; a read fetches it again.
- */
-void remote_begin(struct remote *r);
 
 /* Is an object of this number (object_number()) being read?  Drop asks. */
 bool remote_in_use(struct tier *t, uint64_t number);

@@ -36,11 +36,10 @@ struct remote {
 	enum whole state;	/* protected by lock */
 	struct waiter *waiters; /* protected by lock */
 	char *whole;		/* owned; written while LOADING, constant when READY */
-	bool begun;		/* LOADING before anybody asked; protected by lock */
 	unsigned giving;	/* how many copy from whole now; protected by lock */
 	bool unkept;		/* whole goes with the last of these; protected by lock */
 	uint64_t given_bytes;	/* since it is READY; protected by lock */
-	int64_t deadline_ms;	/* of the first of waiters */
+	int64_t deadline_ms;	/* the loader's */
 
 	/* protected by the buckets' lock */
 	bool kept; /* in remotes.oldest */
@@ -52,23 +51,18 @@ struct remotes {
 	struct remote *bucket[REMOTE_BUCKETS]; /* protected by lock; by object_number() */
 	struct remote *oldest, *newest;	       /* READY ones; protected by lock */
 	uint64_t kept_bytes;		       /* of these; protected by lock */
-	uint64_t begun_bytes;		       /* that are LOADING so; protected by lock */
 };
 
 /* Where its bytes are now: r, or what it moved to; counted. */
 struct remote *remote_place(struct remote *r);
 int64_t remote_deadline(const struct remote *r); /* of what is asked now: store_timeout */
-/*
- * cb once, on any thread: len, -EIO, or -ENOMEM.  begun: nobody asked for it, so the first failure is
- * its end, of which nobody hears, and it uses nothing but the store.
- */
+/* cb once, on any thread: len, -EIO, or -ENOMEM. */
 void remote_read_range(struct remote *r, uint64_t off, void *buf, size_t len, int64_t deadline_ms,
-		       bool begun, void (*cb)(void *arg, int64_t n), void *arg);
+		       void (*cb)(void *arg, int64_t n), void *arg);
 
 /* A read within the file, of at least a byte.  whole_read_now: false if it is not in memory. */
 void whole_read(struct remote *r, const struct waiter *ask);
 bool whole_read_now(struct remote *r, const struct waiter *ask);
-void whole_begin(struct remote *r);
 /* It is not among those that are kept any more. */
 void whole_unkeep_locked(struct remotes *all, struct remote *r) REQUIRES(all->lock);
 

@@ -2,9 +2,8 @@
 /*
  * Small files, read whole and compared with their checksum.
  *
- *	EMPTY --open, first read--> LOADING --crc right--> READY --all given, or no room--> EMPTY
- *	  ^____________________________|  wrong, short, error: -EIO to all who wait; who came
- *					  after it was begun at open: LOADING again
+ *	EMPTY --first read--> LOADING --crc right--> READY --all given, or no room--> EMPTY
+ *	  ^______________________|  wrong, short, error: -EIO to all who wait
  *
  * Always true: what is READY is one of those that are kept, until it is forgotten; whoever copies
  * from it is counted, and it stays as long.
@@ -18,9 +17,7 @@
 #include "tier/blobs.h"
 #include "tier/read_int.h"
 
-#define BEGUN_BYTES (16u << 20) /* of all that are fetched before anybody asks */
-#define BEGUN_CHARGE 65536	/* of one at least: what it costs besides its bytes */
-#define KEPT_BYTES (64u << 20)	/* of all small files that are open and not given to their end */
+#define KEPT_BYTES (64u << 20) /* of all small files that are open and not given to their end */
 
 /* ---- what is kept ----------------------------------------------------------------- */
 
@@ -141,38 +138,23 @@ static bool is_right(const struct remote *r, int64_t n)
 	return n == (int64_t)r->row.attr.size && crc32c(0, r->whole, (size_t)n) == r->row.crc32c;
 }
 
-static uint64_t charge_of(const struct remote *r)
+static void whole_end(struct remote *r, bool good)
 {
-	return r->row.attr.size > BEGUN_CHARGE ? r->row.attr.size : BEGUN_CHARGE;
-}
-
-static bool may_begin(struct remote *r)
-{
-	struct remotes *all = r->t->remotes;
-	bool may;
-
-	lock_take(&all->lock);
-	may = all->begun_bytes + charge_of(r) <= BEGUN_BYTES;
-	if (may)
-		all->begun_bytes += charge_of(r);
-	lock_drop(&all->lock);
-	return may;
-}
-
-static void begun_ends(struct remote *r)
-{
-	struct remotes *all = r->t->remotes;
-
-	lock_take(&all->lock);
-	all->begun_bytes -= charge_of(r);
-	lock_drop(&all->lock);
-}
-
-static void answer(struct remote *r, struct waiter *w, bool good)
-{
-	struct waiter *next;
+	struct waiter *w, *next;
 	uint64_t bytes = 0;
 
+	lock_take(&r->lock);
+	w = r->waiters;
+	r->waiters = NULL;
+	r->state = good ? WHOLE_READY : WHOLE_EMPTY;
+	r->giving += good;
+	r->given_bytes = 0;
+	r->unkept = false;
+	if (!good) {
+		free(r->whole);
+		r->whole = NULL;
+	}
+	lock_drop(&r->lock);
 	if (good)
 		keep(r);
 	for (; w; w = next) {
@@ -185,39 +167,6 @@ static void answer(struct remote *r, struct waiter *w, bool good)
 	}
 	if (good)
 		given(r, bytes);
-}
-
-static void whole_load(struct remote *r);
-
-static void whole_end(struct remote *r, bool good)
-{
-	struct waiter *w = NULL;
-	bool begun, again;
-
-	lock_take(&r->lock);
-	begun = r->begun;
-	r->begun = false;
-	/* Who waits by now has asked for one that does not end at the first failure. */
-	again = begun && !good && r->waiters;
-	if (!again) {
-		w = r->waiters;
-		r->waiters = NULL;
-		r->state = good ? WHOLE_READY : WHOLE_EMPTY;
-		r->giving += good;
-		r->given_bytes = 0;
-		r->unkept = false;
-		if (!good) {
-			free(r->whole);
-			r->whole = NULL;
-		}
-	}
-	lock_drop(&r->lock);
-	if (begun)
-		begun_ends(r);
-	if (again)
-		whole_load(r);
-	else
-		answer(r, w, good);
 	remote_put(r);
 }
 
@@ -233,58 +182,31 @@ static void whole_loaded(void *arg, int64_t n)
 	whole_end(r, good);
 }
 
-static void whole_from_store(struct remote *r)
-{
-	int64_t deadline_ms = r->begun ? remote_deadline(r) : r->deadline_ms;
-
-	remote_read_range(r, 0, r->whole, r->row.attr.size, deadline_ms, r->begun, whole_loaded, r);
-}
-
 /* From memory, if it was read ahead; whatever is wrong there, the store is asked. */
 static void whole_from_blob(void *arg, int64_t n)
 {
 	struct remote *r = arg;
-	bool good = is_right(r, n);
 
-	if (good || r->begun)
-		whole_end(r, good);
+	if (is_right(r, n))
+		whole_end(r, true);
 	else
-		whole_from_store(r);
+		remote_read_range(r, 0, r->whole, r->row.attr.size, r->deadline_ms, whole_loaded,
+				  r);
 }
 
-/* It is LOADING: until that ends nobody else touches r->whole and r->begun. */
+/* Who comes while it is loading waits less: the deadline is that of the first. */
 static void whole_load(struct remote *r)
 {
 	struct remote *at = remote_place(r);
 
 	ahead_missed(r->t, &r->row);
 	remote_ref(r);
+	r->deadline_ms = remote_deadline(r);
 	if (!blobs_read(r->t->blobs, object_number(&at->row), at->row.pack_off, r->whole,
 			r->row.attr.size, whole_from_blob, r))
-		whole_from_store(r);
+		remote_read_range(r, 0, r->whole, r->row.attr.size, r->deadline_ms, whole_loaded,
+				  r);
 	remote_put(at);
-}
-
-void whole_begin(struct remote *r)
-{
-	bool begun;
-
-	if (!may_begin(r))
-		return;
-	lock_take(&r->lock);
-	begun = r->state == WHOLE_EMPTY;
-	if (begun && !r->whole)
-		r->whole = malloc(r->row.attr.size);
-	begun = begun && r->whole;
-	if (begun) {
-		r->state = WHOLE_LOADING;
-		r->begun = true;
-	}
-	lock_drop(&r->lock);
-	if (begun)
-		whole_load(r);
-	else
-		begun_ends(r);
 }
 
 void whole_read(struct remote *r, const struct waiter *ask)
@@ -302,9 +224,6 @@ void whole_read(struct remote *r, const struct waiter *ask)
 		queued = true;
 		load = r->state == WHOLE_EMPTY;
 		r->state = WHOLE_LOADING;
-		/* who comes later waits less */
-		if (!r->waiters)
-			r->deadline_ms = remote_deadline(r);
 		*w = *ask;
 		w->next = r->waiters;
 		r->waiters = w;

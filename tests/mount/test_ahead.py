@@ -83,24 +83,6 @@ def test_one_file_is_one_get(mount, pack_below):
     with Cost(m) as cost:
         assert m.read(path) == data[path]
     assert (cost.gets, cost.bytes) == (1, SMALL)
-
-
-@pytest.mark.parametrize("io_uring", ["auto", "no"])
-def test_fetched_from_the_open_on(mount, io_uring):
-    """The store is asked before the reader asks; nobody is for what the kernel has."""
-    m, data = released(mount, 20, SMALL, pack_below="0", io_uring=io_uring)
-    path = f"{DIR}/f007.jpg"
-    with Cost(m) as cost:
-        fd = os.open(m.full(path), os.O_RDONLY)
-        proc.wait_until(lambda: m.status()["store"]["ops"]["get"] > cost.before["store"]["ops"]["get"],
-                        60, "the store is asked")
-        assert os.read(fd, SMALL + 1) == data[path]
-        again = os.open(m.full(path), os.O_RDONLY)
-        assert os.read(again, SMALL + 1) == data[path]
-        os.close(again)
-        os.close(fd)
-        os.close(os.open(m.full(path), os.O_RDONLY))
-    assert (cost.gets, cost.bytes, cost.reads) == (1, SMALL, 1)
     assert m.status()["read_ahead"]["loads"] == 0
 
 

@@ -387,8 +387,8 @@ def test_too_many_wait_for_the_store(mount, io_uring, least, most):
     begun = os.open(m.full("large"), os.O_RDONLY)
     os.posix_fadvise(begun, 0, 0, os.POSIX_FADV_RANDOM)
     assert os.pread(begun, 100, 0) == large[:100]
-    rules(m, "get hold")         # or they are in memory before they are read
     fds = [os.open(m.full(name), os.O_RDONLY) for name in names]
+    rules(m, "get hold")
     results = [None] * len(fds)
 
     def read(i):
