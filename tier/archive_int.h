@@ -155,7 +155,7 @@ void archive_free_packs(struct batch *b);
 
 /* archive_put.c: the store's answer.  What was written is proved at once. */
 void archive_on_put(void *arg, int result);
-bool put_did_nothing(int r); /* the store said so */
+bool put_did_nothing(int r); /* the store said so; of a key that is taken it does not */
 
 /* archive_prove.c: what landed, for which the caller counts in the window and the batch. */
 void part_prove(struct part *p);

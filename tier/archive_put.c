@@ -6,7 +6,9 @@
  *	   '--taken, impossible--> put as .ebb/o/<node>/<ino>-<attempt> -^
  *
  * Always true: a put that may have happened is remembered in maybe_*, also when it
- * failed; a key that is taken is ours only if the object names this very attempt.
+ * failed; a key that is taken is ours only if the object names this very attempt, and may
+ * be ours until the store has said whose it is: an operation that was sent again finds what
+ * its first time wrote.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -26,8 +28,8 @@ static bool key_is_impossible(int r)
 
 bool put_did_nothing(int r)
 {
-	return r == -EEXIST || r == -ENOSPC || r == -EDQUOT || r == -EACCES || r == -EFBIG ||
-	       r == -ENOMEM || key_is_impossible(r);
+	return r == -ENOSPC || r == -EDQUOT || r == -EACCES || r == -EFBIG || r == -ENOMEM ||
+	       key_is_impossible(r);
 }
 
 /* No file of this batch will fare better. */
@@ -116,11 +118,13 @@ static int judge_taken(struct item *it)
 			return p->result;
 		if (p->landed)
 			continue;
-		if (p->result == -ENOENT || strcmp(p->stat.attempt, it->attempt_text) != 0)
-			return it->object == ROW_OBJECT_PATH ? 1 : -EIO;
+		if (p->result == -ENOENT || strcmp(p->stat.attempt, it->attempt_text) != 0) {
+			if (it->object != ROW_OBJECT_PATH)
+				return -EIO;
+			it->maybe_path = false; /* a path is one object: another's */
+			return 1;
+		}
 		p->landed = true;
-		it->maybe_path = it->maybe_path || it->object == ROW_OBJECT_PATH;
-		it->maybe_alt = it->maybe_alt || it->object != ROW_OBJECT_PATH;
 	}
 	return 0;
 }

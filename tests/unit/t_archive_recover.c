@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Objects of which it is not known whether they are there: each that may be is an orphan, and
+ * dropped if it is ours; what cannot be there is none.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka wants these first. */
+#include <cmocka.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/clock.h"
+#include "lib/failpoint.h"
+#include "tests/unit/tier_rig.h"
+
+static int setup(void **state)
+{
+	return rig_setup(state, "trash_grace=24h,archive_after=1h,pack_below=0");
+}
+
+/* ---- a key that is taken: by whom? ------------------------------------------------------ */
+
+struct one {
+	struct rig *rig;
+	int result;
+};
+
+static void *archive_one(void *arg)
+{
+	struct one *one = arg;
+
+	one->result = rig_archive(one->rig, "d/a");
+	return NULL;
+}
+
+/*
+ * The object is there when it is put: attempt NULL, under this very attempt, as if the
+ * put had been sent twice.
+ */
+static int archive_where_taken(struct rig *rig, const char *attempt, const char *rules)
+{
+	struct store_attrs attrs = { .path = "d/a" };
+	char go[300], spec[400], ours[STORE_ATTEMPT_MAX];
+	struct one one = { .rig = rig };
+	struct intent_row intent;
+	unsigned long long number;
+	pthread_t thread;
+	FILE *f;
+
+	rig_capture(rig, "d/a", 1);
+	rig_settle(rig, "d/a");
+	snprintf(go, sizeof(go), "%s/go", rig->dir);
+	snprintf(spec, sizeof(spec), "archive.intent=wait:%s", go);
+	rig_failpoints(rig, spec);
+	assert_int_equal(pthread_create(&thread, NULL, archive_one, &one), 0);
+	rig_until(rig_intents(rig) == 1);
+	assert_int_equal(cat_intents(rig->t->cat, 0, &intent, 1), 1);
+	assert_int_equal(sscanf(strstr(intent.payload, "[[\"a\","), "[[\"a\",%*u,%llu", &number),
+			 1);
+	intent_row_fini(&intent);
+	object_attempt(rig->t, number, ours, sizeof(ours));
+	attrs.attempt = attempt ? attempt : ours;
+	assert_int_equal(store_put_wait(rig->t->store, "d/a", "x", 1, &attrs), 0);
+	rig_faults(rig, rules);
+	f = fopen(go, "w");
+	assert_non_null(f);
+	fclose(f);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	rig_faults(rig, "");
+	return one.result;
+}
+
+/* Everything in the trash that may go. */
+static void empty_trash(struct rig *rig)
+{
+	rig_start(rig);
+	rig_journalled(rig);
+	assert_true(drop_now(rig->t, NULL, 0) >= 0);
+	assert_int_equal(rig_trash(rig, NULL), 0);
+}
+
+static void taken_by_us_and_no_answer(void **state)
+{
+	static const struct {
+		const char *rules;
+		int result;
+	} cases[] = {
+		{ "stat error EIO key d/*", -EIO },
+		{ "stat down now key d/*", -ETIMEDOUT },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct rig *rig = rig_new(RIG_MEM, "archive_after=1h,pack_below=0");
+		struct trash_row trash;
+
+		rig_open(rig);
+		assert_int_equal(archive_where_taken(rig, NULL, cases[i].rules), cases[i].result);
+		assert_int_equal(rig_trash(rig, &trash), 1);
+		assert_int_equal(trash.reason, TRASH_ORPHAN);
+		assert_int_equal(trash.file.object, ROW_OBJECT_PATH);
+		trash_row_fini(&trash);
+		rig_check(rig);
+		empty_trash(rig);
+		assert_false(rig_has_object(rig, "d/a"));
+		rig_free(rig);
+	}
+}
+
+/* An orphan that is somebody else's object does it no harm. */
+static void taken_by_others_and_no_answer(void **state)
+{
+	struct rig *rig = *state;
+
+	assert_int_equal(archive_where_taken(rig, "somebody/1", "stat error EIO key d/*"), -EIO);
+	empty_trash(rig);
+	assert_true(rig_has_object(rig, "d/a"));
+}
+
+static void taken_by_others(void **state)
+{
+	struct rig *rig = *state;
+
+	assert_int_equal(archive_where_taken(rig, "somebody/1", ""), 0);
+	assert_int_equal(rig_look(rig, "d/a").row.object, ROW_OBJECT_ALT);
+	assert_int_equal(rig_trash(rig, NULL), 0);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, rig_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(taken_by_us_and_no_answer),
+		TEST(taken_by_others_and_no_answer),
+		TEST(taken_by_others),
+	};
+
+	return rig_run(tests, sizeof(tests) / sizeof(tests[0]));
+}
