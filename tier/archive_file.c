@@ -135,14 +135,19 @@ static bool path_is_taken(const struct item *it)
 	       it->row.objdir == it->b->objdir && !it->row.objname[0];
 }
 
+bool archive_key_fits(struct tier *t, const char *key)
+{
+	return !path_is_ours(key) && store_key_fits(t->store, key);
+}
+
 int item_choose_object(struct item *it)
 {
 	if ((uint64_t)it->st.st_size > OBJECT_PART_BYTES)
 		return item_make_parts(it, ROW_OBJECT_PARTS);
-	if (!path_is_ours(it->path) && !path_is_ours(it->b->path) && !path_is_taken(it)) {
+	if (!path_is_taken(it)) {
 		int r = item_make_parts(it, ROW_OBJECT_PATH);
 
-		if (r < 0 || store_key_fits(it->b->t->store, it->parts[0].key))
+		if (r < 0 || archive_key_fits(it->b->t, it->parts[0].key))
 			return r;
 		item_drop_parts(it);
 	}

@@ -132,6 +132,8 @@ static inline void item_out(struct item *it, int result)
 /* archive_file.c: parts for an object of this kind; -ENOMEM, or of object_key(). */
 int item_make_parts(struct item *it, enum row_object object);
 void item_drop_parts(struct item *it);
+/* May a file's object have this key, its path?  Not one that is ours, or cannot be. */
+bool archive_key_fits(struct tier *t, const char *key);
 /* The same, of the kind that its size and path ask for. */
 int item_choose_object(struct item *it);
 /* Read and put, or find that it is known; again: under another key. */

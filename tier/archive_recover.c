@@ -5,7 +5,8 @@
  *	{"path": DIRECTORY, "dir": ID, "packs": [NUMBER, ...],
  *	 "files": [[NAME, INO, ATTEMPT, SIZE], ...]}
  *
- * From these follow the packs, and both keys a file's object can have, and those of its parts.
+ * From these follow the packs, and both keys a file's object can have (its path only where
+ * that can be a key), and those of its parts.
  * Rows and the intent's end are one transaction: while an intent is there none of its
  * objects has a row.  So each becomes an orphan in the trash; one that was never
  * written, or is another attempt's, is no harm: drop compares.  Names are bytes: JSON
@@ -16,8 +17,10 @@
 #include <json-c/json.h>
 #include <string.h>
 
+#include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/failpoint.h"
+#include "lib/path.h"
 #include "tier/archive_int.h"
 #include "tier/reaper_int.h"
 
@@ -131,6 +134,20 @@ static int put_lost(const struct recovery *rec, const struct lost_file *f, int64
 	return tx_trash_put(tx, &trash);
 }
 
+/* Its object, if one of its own was written: under its path, or the alternate key. */
+static int put_lost_object(const struct recovery *rec, const struct lost_file *f, int64_t objdir,
+			   struct tx *tx)
+{
+	AUTO_FREE char *key = path_join(rec->path, f->name);
+	int r = 0;
+
+	if (!key)
+		return -ENOMEM;
+	if (archive_key_fits(rec->t, key))
+		r = put_lost(rec, f, objdir, ROW_OBJECT_PATH, tx);
+	return r < 0 ? r : put_lost(rec, f, objdir, ROW_OBJECT_ALT, tx);
+}
+
 static int recover_file(const struct recovery *rec, size_t i, int64_t objdir, struct tx *tx)
 {
 	struct lost_file f;
@@ -147,8 +164,7 @@ static int recover_file(const struct recovery *rec, size_t i, int64_t objdir, st
 		return r;
 	if (f.size > OBJECT_PART_BYTES)
 		return put_lost(rec, &f, objdir, ROW_OBJECT_PARTS, tx);
-	r = put_lost(rec, &f, objdir, ROW_OBJECT_PATH, tx);
-	return r < 0 ? r : put_lost(rec, &f, objdir, ROW_OBJECT_ALT, tx);
+	return put_lost_object(rec, &f, objdir, tx);
 }
 
 /* It is there with no file alive, if at all: dropped once the grace is over. */

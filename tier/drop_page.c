@@ -112,6 +112,8 @@ static void start_drop(struct group *g, struct doomed *o, const struct file_row 
 		o->result = r;
 		return;
 	}
+	if (!store_key_fits(g->t->store, o->key))
+		return; /* nothing was ever written there: the row is forgotten */
 	lock_take(&g->lock);
 	while (g->flying >= DROP_AT_ONCE)
 		cond_wait(&g->done, &g->lock);

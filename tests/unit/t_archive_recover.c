@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "lib/clock.h"
 #include "lib/failpoint.h"
@@ -132,6 +133,73 @@ static void taken_by_others(void **state)
 	assert_int_equal(rig_trash(rig, NULL), 0);
 }
 
+/* ---- keys that cannot be ----------------------------------------------------------------- */
+
+static void archive_to_kill(struct rig *rig)
+{
+	static const char *const names[] = { "volume", "pack" };
+	int result[2];
+
+	rig_archive_names(rig, ".ebb", names, 2, result);
+}
+
+/* A user's own .ebb: the files' objects have the alternate key, or none. */
+static void killed_with_keys_of_ours(void **state)
+{
+	struct rig *rig = *state;
+	struct trash_row row;
+	int64_t after = 0;
+	int n = 0;
+
+	rig_capture(rig, ".ebb/volume", 1);
+	rig_capture(rig, ".ebb/pack", 2);
+	rig_settle(rig, ".ebb/pack");
+	rig_killed(rig, "archive.put-all=kill", archive_to_kill);
+	assert_int_equal(archive_recover(rig->t), 0);
+	while (cat_trash_after(rig->t->cat, after, &row, 1) == 1) {
+		after = row.id;
+		assert_int_equal(row.file.object, ROW_OBJECT_ALT);
+		trash_row_fini(&row);
+		n++;
+	}
+	assert_int_equal(n, 2);
+	assert_int_equal(rig_intents(rig), 0);
+	empty_trash(rig);
+}
+
+static int orphan_run(struct tx *tx, void *arg)
+{
+	struct trash_row trash = {
+		.reason = TRASH_ORPHAN,
+		.removed_ns = 1,
+		.due_ns = 2,
+		.file = { .dir = ROW_ROOT_DIR,
+			  .ino = 1024,
+			  .name = "a",
+			  .attempt = 1025,
+			  .object = ROW_OBJECT_PATH,
+			  .attr.mode = S_IFREG },
+	};
+	int r = tx_path_id(tx, arg, &trash.file.objdir);
+
+	return r < 0 ? r : tx_trash_put(tx, &trash);
+}
+
+/* A row that names a key that no store has is forgotten, not tried for ever. */
+static void impossible_keys_are_forgotten(void **state)
+{
+	struct rig *rig = *state;
+	char deep[STORE_KEY_MAX + 1];
+
+	memset(deep, 'd', sizeof(deep) - 1);
+	deep[sizeof(deep) - 1] = '\0';
+	assert_int_equal(catalogue_write(rig->t->cat, SYNC_NORMAL, orphan_run, deep), 0);
+	assert_int_equal(
+		catalogue_write(rig->t->cat, SYNC_NORMAL, orphan_run, (char[]){ "d/../e" }), 0);
+	assert_int_equal(rig_trash(rig, NULL), 2);
+	empty_trash(rig);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, rig_teardown)
 
 int main(void)
@@ -140,6 +208,8 @@ int main(void)
 		cmocka_unit_test(taken_by_us_and_no_answer),
 		TEST(taken_by_others_and_no_answer),
 		TEST(taken_by_others),
+		TEST(killed_with_keys_of_ours),
+		TEST(impossible_keys_are_forgotten),
 	};
 
 	return rig_run(tests, sizeof(tests) / sizeof(tests[0]));
