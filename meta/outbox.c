@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "lib/cleanup.h"
 #include "meta/catalogue_int.h"
 
 void event_row_fini(struct event_row *row)
@@ -190,16 +191,39 @@ int cat_event_untold(struct catalogue *c, uint64_t ino, int64_t held_after_ns)
 	return query_next(&q);
 }
 
-int cat_event_oldest(struct catalogue *c, int sink, int64_t *ret_ns)
+/* Either may be NULL. */
+static int oldest(struct catalogue *c, int sink, int64_t *ret_ns, char **ret_error)
 {
 	AUTO_QUERY struct query q = { 0 };
+	int64_t first_ns;
+	char *error;
 	int r = reader_query(c, SQL_EVENT_OLDEST, &q);
 
 	if (r < 0)
 		return r;
 	query_bind_int(&q, sink);
 	r = query_one(&q);
-	if (r == 0)
-		*ret_ns = query_int(&q);
+	if (r < 0)
+		return r;
+	first_ns = query_int(&q);
+	error = query_str(&q);
+	r = query_status(&q);
+	if (r == 0 && ret_error && !error)
+		r = -ENOENT;
+	if (r == 0 && ret_ns)
+		*ret_ns = first_ns;
+	if (r == 0 && ret_error)
+		*ret_error = TAKE_PTR(error);
+	free(error);
 	return r;
+}
+
+int cat_event_oldest(struct catalogue *c, int sink, int64_t *ret_ns)
+{
+	return oldest(c, sink, ret_ns, NULL);
+}
+
+int cat_event_oldest_error(struct catalogue *c, int sink, char **ret)
+{
+	return oldest(c, sink, NULL, ret);
 }

@@ -124,7 +124,7 @@ struct event_row {
 	int64_t first_ns; /* when it was queued */
 	int64_t next_ns;  /* not before */
 	int parked;	  /* EVENT_WAITING, EVENT_MISSING or EVENT_POISONED */
-	char *error;	  /* owned, may be NULL: what the sink said last */
+	char *error;	  /* owned, may be NULL: what the sink said last, or why it was not asked */
 };
 
 enum { EVENT_WAITING = 0, EVENT_MISSING = 1, EVENT_POISONED = 2 };

@@ -7,6 +7,7 @@
  *	  |  |--no document---> waiting, later; after MISSING_TRIES parked as missing,
  *	  |  |			asked again every MISSING_AGAIN_MS
  *	  |  +--refused-------> parked as poisoned
+ *	  +-cannot be looked up: waiting, later, with the reason; the others go on
  *
  * Always true: an event is deleted only after the sink said it was taken, or after
  * it was found to be superseded: what is sent is what is true when it is sent, so a
@@ -23,14 +24,16 @@
 #include "lib/clock.h"
 #include "lib/failpoint.h"
 #include "lib/lock.h"
-#include "lib/path.h"
-#include "tier/tier_int.h"
+#include "lib/text.h"
+#include "tier/notify_int.h"
 
 #define IDLE_MS 1000
 #define WARN_MS 60000
 #define MISSING_TRIES 3
 #define MISSING_AGAIN_MS 600000
 #define SCAN_PAGE 256
+#define PUT_OFF_LEAST_MS 1000
+#define PUT_OFF_MOST_MS 600000
 
 static const int64_t missing_wait_ms[MISSING_TRIES] = { 1000, 5000, 30000 };
 
@@ -43,7 +46,7 @@ struct notify {
 	struct cond moved; /* waiters */
 	bool kicked;	   /* protected by lock */
 	bool stop;	   /* protected by lock */
-	_Atomic long long warned_ms;
+	_Atomic long long warned_ms, put_off_ms;
 	int64_t parked_scan_ms; /* the thread's: when parked ones are looked at next */
 };
 
@@ -67,81 +70,61 @@ struct batch {
 	struct tier *t;
 	size_t n;
 	struct event_row *ev;	/* [n] owned */
-	struct sink_item *item; /* [n]; path NULL: superseded, nothing to send */
+	struct sink_item *item; /* [n]; path NULL: nothing to send */
 	char **text;		/* [2n] owned: path and url */
+	bool *is_put_off;	/* [n] owned: it could not be looked up */
+	char **why;		/* [n] owned, each may be NULL: why not */
 	int64_t now_ns;
 };
 
-/* The truth about a name that had a row: does it have one again, or a local file, or nothing? */
-static int resolve_gone(struct tier *t, const struct event_row *ev, struct sink_item *item,
-			char **path, char **url)
+/* Without these nothing can be looked up; whatever else fails is this one event's. */
+static bool is_of_all(struct tier *t, int r)
 {
-	struct state_of look;
-	int r;
-
-	r = state_look_path(t, ev->path, &look);
-	if (r == -ENOENT || r == -ENOTDIR)
-		look.has_row = look.has_cache = false;
-	else if (r < 0)
-		return r;
-	if (look.has_row)
-		return 0; /* its own event tells */
-	*path = strdup(ev->path);
-	if (!*path)
-		return -ENOMEM;
-	item->kind = SINK_REMOVED;
-	if (look.has_cache) {
-		item->kind = SINK_LOCAL;
-		r = object_local_url(t, *path, url);
-		if (r < 0)
-			return r;
-	}
-	item->path = *path;
-	return 0;
+	return r == -ENOMEM || catalogue_is_readonly(t->cat);
 }
 
-static int resolve_archived(struct tier *t, const struct event_row *ev, struct sink_item *item,
-			    char **path, char **url)
-{
-	AUTO_FREE char *dir = NULL;
-	struct file_row row;
-	int r;
-
-	r = cat_file_get(t->cat, ev->dir, ev->name, &row);
-	if (r == -ENOENT || (r == 0 && row.ino != ev->ino))
-		return 0; /* removed or renamed since: another event is queued */
-	if (r == 0)
-		r = cat_dir_path(t->cat, ev->dir, &dir);
-	if (r < 0)
-		return r;
-	*path = path_join(dir, ev->name);
-	if (!*path)
-		return -ENOMEM;
-	r = object_url(t, &row, *path, url);
-	if (r < 0)
-		return r;
-	item->kind = SINK_ARCHIVED;
-	item->path = *path;
-	return 0;
-}
-
-static int resolve(struct batch *b, size_t i)
+/* The others of the batch go on; why is what status shows. */
+static void put_off(struct notify *n, struct batch *b, size_t i, int r)
 {
 	const struct event_row *ev = &b->ev[i];
-	struct sink_item *item = &b->item[i];
-	char **path = &b->text[2 * i], **url = &b->text[2 * i + 1];
-	int r;
+	const char *what = ev->path ? ev->path : ev->name;
+	AUTO_FREE char *shown = text_printable(what, strlen(what));
 
-	if (ev->kind == EVENT_ARCHIVED)
-		r = resolve_archived(b->t, ev, item, path, url);
-	else
-		r = resolve_gone(b->t, ev, item, path, url);
-	if (r < 0 || !item->path)
-		return r;
-	item->name = path_name(item->path);
-	item->url = *url;
-	item->verdict = SINK_RETRY;
+	b->is_put_off[i] = true;
+	if (asprintf(&b->why[i], "cannot look up '%s': %s", shown ? shown : "?", strerror(-r)) < 0)
+		b->why[i] = NULL;
+	if (log_ratelimit(&n->put_off_ms, WARN_MS))
+		log_warning("cannot tell %s of '%s': cannot look it up: %s: tried again later",
+			    sink_name(n->t->sink), shown ? shown : "?", strerror(-r));
+}
+
+/* 0: each is resolved, or put off. */
+static int look_up_all(struct notify *n, struct batch *b)
+{
+	for (size_t i = 0; i < b->n; i++) {
+		int r = notify_look_up(b->t, &b->ev[i], &b->item[i], &b->text[2 * i],
+				       &b->text[2 * i + 1]);
+
+		if (r < 0 && is_of_all(b->t, r))
+			return r;
+		if (r < 0)
+			put_off(n, b, i, r);
+	}
 	return 0;
+}
+
+/* It waits, so its file counts as not told; each time for twice as long. */
+static int record_put_off(struct tx *tx, struct event_row *ev)
+{
+	int64_t wait_ms = PUT_OFF_LEAST_MS;
+
+	for (int i = 0; i < ev->tries && wait_ms < PUT_OFF_MOST_MS; i++)
+		wait_ms *= 2;
+	if (wait_ms > PUT_OFF_MOST_MS)
+		wait_ms = PUT_OFF_MOST_MS;
+	ev->next_ns = clock_real_ns() + wait_ms * 1000000;
+	ev->tries++;
+	return tx_event_update(tx, ev);
 }
 
 static int record_missing(struct tx *tx, struct event_row *ev, int64_t now_ns)
@@ -163,6 +146,12 @@ static int record_one(struct batch *b, struct tx *tx, size_t i)
 	char *kept = ev->error;
 	int r;
 
+	if (b->is_put_off[i]) {
+		ev->error = b->why[i];
+		r = record_put_off(tx, ev);
+		ev->error = kept;
+		return r;
+	}
 	if (!item->path || item->verdict == SINK_DONE)
 		return tx_event_delete(tx, ev->id);
 	if (item->verdict == SINK_RETRY)
@@ -210,16 +199,13 @@ static int send_items(struct batch *b)
 	return r;
 }
 
-static int send_batch(struct batch *b)
+static int send_batch(struct notify *n, struct batch *b)
 {
 	int sent, r;
 
-	for (size_t i = 0; i < b->n; i++) {
-		r = resolve(b, i);
-		if (r < 0)
-			return r;
-	}
-	r = failpoint(SINK_SEND);
+	r = look_up_all(n, b);
+	if (r == 0)
+		r = failpoint(SINK_SEND);
 	if (r < 0)
 		return r;
 	sent = send_items(b);
@@ -237,7 +223,9 @@ static int batch_init(struct batch *b, struct tier *t, size_t max)
 	b->ev = calloc(max, sizeof(*b->ev));
 	b->item = calloc(max, sizeof(*b->item));
 	b->text = calloc(2 * max, sizeof(*b->text));
-	return b->ev && b->item && b->text ? 0 : -ENOMEM;
+	b->is_put_off = calloc(max, sizeof(*b->is_put_off));
+	b->why = calloc(max, sizeof(*b->why));
+	return b->ev && b->item && b->text && b->is_put_off && b->why ? 0 : -ENOMEM;
 }
 
 static void batch_fini(struct batch *b)
@@ -246,6 +234,10 @@ static void batch_fini(struct batch *b)
 		event_row_fini(&b->ev[i]);
 	for (size_t i = 0; b->text && i < 2 * b->n; i++)
 		free(b->text[i]);
+	for (size_t i = 0; b->why && i < b->n; i++)
+		free(b->why[i]);
+	free(b->why);
+	free(b->is_put_off);
 	free(b->ev);
 	free(b->item);
 	free(b->text);
@@ -263,7 +255,7 @@ static int round_due(struct notify *n)
 		r = cat_events_due(n->t->cat, 0, b.now_ns, b.ev, (int)max);
 	if (r > 0) {
 		b.n = (size_t)r;
-		r = send_batch(&b);
+		r = send_batch(n, &b);
 		r = r < 0 ? r : 1;
 	}
 	batch_fini(&b);

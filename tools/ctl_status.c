@@ -18,6 +18,8 @@
  *	sinks[].name, .server, .up, .error
  *	sinks[].waiting, .missing, .poisoned	events; missing and poisoned ones are parked
  *	sinks[].oldest_s		age of the oldest waiting event; 0 none
+ *	sinks[].oldest_error		why that one waits: what the sink said of it last, or that its
+ *					file cannot be looked up; "" nothing is wrong
  *	store.url, .up, .error, .volume_ok (it was found to be this catalogue's),
  *	store.free_bytes, .total_bytes	0: not known
  *	store.ops.put, .verify, .stat, .get, .drop	operations since the start
@@ -121,6 +123,7 @@ static void print_store(struct json_object *o)
 static void print_sink(struct json_object *sink)
 {
 	const char *error = ctl_str(sink, "error"), *server = ctl_str(sink, "server");
+	const char *oldest = ctl_str(sink, "oldest_error");
 	int64_t missing = ctl_int(sink, "missing"), poisoned = ctl_int(sink, "poisoned");
 	char age[32];
 
@@ -137,6 +140,8 @@ static void print_sink(struct json_object *sink)
 	putchar('\n');
 	if (error && error[0])
 		printf(LABEL "%s\n", "", error);
+	if (oldest && oldest[0])
+		printf(LABEL "the oldest: %s\n", "", oldest);
 }
 
 static void print_cache(struct json_object *o)

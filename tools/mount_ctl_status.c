@@ -3,6 +3,7 @@
 
 #include "backend/sink.h"
 #include "backend/store.h"
+#include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "tier/blobs.h"
 #include "tier/journal.h"
@@ -59,6 +60,7 @@ static void add_sinks(struct ctl_conn *c, struct json_object *o, const struct ca
 	struct json_object *list = json_object_new_array();
 	struct json_object *one;
 	struct sink *sink = tier_sink(c->t);
+	AUTO_FREE char *error = NULL;
 	struct sink_health health;
 	int64_t oldest_ns;
 
@@ -78,6 +80,8 @@ static void add_sinks(struct ctl_conn *c, struct json_object *o, const struct ca
 	if (cat_event_oldest(tier_catalogue(c->t), 0, &oldest_ns) < 0)
 		oldest_ns = clock_real_ns();
 	ctl_add_int(one, "oldest_s", (clock_real_ns() - oldest_ns) / NSEC_PER_SEC);
+	(void)cat_event_oldest_error(tier_catalogue(c->t), 0, &error);
+	ctl_add_str(one, "oldest_error", error ? error : "");
 }
 
 static void add_store_ops(struct store *store, struct json_object *g)
