@@ -2,12 +2,12 @@
 /*
  * Deciding which directory is looked at, and when again.
  *
- *	due -> may it be archived, released now (windows, the store)? -> a worker looks
+ *	due -> may it be archived, released now (windows, back-off)? -> a worker looks
  *	at it, archives, releases -> when is it due again?
  *
  * Always true: directories are handed out in the order in which they became due; a
  * directory has one owner; while the store takes nothing, one directory at a time is
- * tried, after pauses that grow, and nothing is lost by waiting.
+ * tried, after pauses that grow (reaper_backoff.c), and nothing is lost by waiting.
  */
 #include "tier/reaper.h"
 
@@ -26,19 +26,7 @@
 #define GAP_LEAST_MS 200
 #define ARCHIVE_GAP_MS 60000 /* a directory that is being filled is looked at no more often */
 #define RELEASE_GAP_MS 900000
-#define BACKOFF_LEAST_MS 1000
-#define BACKOFF_MOST_MS 60000
-#define PRESSED_MS 10000 /* a directory in which pressure found nothing to do */
 #define TELL_MS 60000
-
-static int64_t backoff_ms(unsigned fails)
-{
-	int64_t ms = BACKOFF_LEAST_MS;
-
-	for (unsigned i = 1; i < fails && ms < BACKOFF_MOST_MS; i++)
-		ms *= 2;
-	return ms < BACKOFF_MOST_MS ? ms : BACKOFF_MOST_MS;
-}
 
 void reaper_touch(struct tier *t, struct node *dir)
 {
@@ -92,30 +80,6 @@ static void space_out(struct reaper *r, struct look *l)
 		l->next_release_ms = release;
 }
 
-static void back_off_locked(struct reaper *r, struct reap_dir *e, struct look *l)
-{
-	int64_t now = clock_mono_ms(), again;
-
-	if (l->store_error) {
-		r->store_fails++;
-		r->pause_until_ms = now + backoff_ms(r->store_fails);
-		l->next_archive_ms = r->pause_until_ms;
-	} else if (l->archived > 0) {
-		r->store_fails = 0;
-		r->pause_until_ms = 0;
-	}
-	e->fails = l->file_error ? e->fails + 1 : 0;
-	again = now + backoff_ms(e->fails);
-	if (l->file_error && again < l->next_archive_ms)
-		l->next_archive_ms = again;
-	e->release_fails = l->again_release ? e->release_fails + 1 : 0;
-	again = now + backoff_ms(e->release_fails);
-	if (l->again_release && again < l->next_release_ms)
-		l->next_release_ms = again;
-	if ((l->what & (LOOK_ANY_ARCHIVE_AGE | LOOK_UNTIL_LOW)) && l->released + l->archived == 0)
-		e->pressed_ms = now + (l->again_release ? BACKOFF_LEAST_MS : PRESSED_MS);
-}
-
 static int look_at(struct reaper *r, struct reap_dir *e, struct look *l)
 {
 	int result;
@@ -125,10 +89,16 @@ static int look_at(struct reaper *r, struct reap_dir *e, struct look *l)
 	result = look_dir(l);
 	log_troubles(r, l, result);
 	space_out(r, l);
-	lock_take(&r->lock);
-	back_off_locked(r, e, l);
-	lock_drop(&r->lock);
+	backoff_note(r, e, l);
 	return result;
+}
+
+static void put_off_locked(struct reaper *r, struct reap_dir *e, int64_t now) REQUIRES(r->lock);
+
+static void put_off_locked(struct reaper *r, struct reap_dir *e, int64_t now)
+{
+	e->hold_ms = now + HOLD_MS;
+	table_schedule_locked(r, e);
 }
 
 void reap_job(struct job *job)
@@ -136,24 +106,28 @@ void reap_job(struct job *job)
 	struct reap_dir *e = (struct reap_dir *)((char *)job - offsetof(struct reap_dir, job));
 	struct reaper *r = e->r;
 	struct look l = { .r = r, .dir = e->node };
+	unsigned asked;
 	bool mine;
 	int result;
 
 	lock_take(&r->lock);
 	e->queued = false;
 	r->n_queued--;
-	l.what = e->ask;
+	asked = e->ask;
+	l.what = backoff_left_locked(r, e, asked);
 	l.why = e->why;
-	mine = !e->busy && !atomic_load(&r->stopping);
+	mine = l.what && !e->busy && !atomic_load(&r->stopping);
 	if (mine)
 		table_begin_locked(r, e, true);
 	lock_drop(&r->lock);
 	if (mine)
 		result = look_at(r, e, &l);
 	lock_take(&r->lock);
-	r->n_archiving -= l.what & LOOK_ARCHIVE ? 1 : 0;
-	r->n_pressing -= l.what & (LOOK_ANY_ARCHIVE_AGE | LOOK_UNTIL_LOW) ? 1 : 0;
-	if (!mine)
+	r->n_archiving -= asked & LOOK_ARCHIVE ? 1 : 0;
+	r->n_pressing -= asked & (LOOK_ANY_ARCHIVE_AGE | LOOK_UNTIL_LOW) ? 1 : 0;
+	if (!l.what)
+		put_off_locked(r, e, clock_mono_ms());
+	else if (!mine)
 		table_schedule_locked(r, e);
 	cond_signal(&r->wake);
 	lock_drop(&r->lock);
@@ -165,24 +139,38 @@ void reap_job(struct job *job)
 
 static void decide_locked(struct reaper *r, struct reap_dir *e, int64_t now, int64_t real_ns)
 	REQUIRES(r->lock);
+static void try_one_locked(struct reaper *r, int64_t now, int64_t real_ns) REQUIRES(r->lock);
 static int64_t decide_all_locked(struct reaper *r) REQUIRES(r->lock);
 
 static void decide_locked(struct reaper *r, struct reap_dir *e, int64_t now, int64_t real_ns)
 {
 	const struct policy *p = r->t->policy;
-	bool archive = policy_archive_open(p, real_ns) && now >= r->pause_until_ms &&
-		       !(r->store_fails > 0 && r->n_archiving > 0);
+	bool archive = policy_archive_open(p, real_ns) && r->store_fails == 0 &&
+		       !backoff_waits_locked(r, e, now);
 	bool release = policy_release_open(p, real_ns);
 
 	if (!(archive && e->archive_ms <= now) && !(release && e->release_ms <= now)) {
-		e->due_ms = now + HOLD_MS;
-		e->archive_ms = e->archive_ms <= now ? e->due_ms : e->archive_ms;
-		e->release_ms = e->release_ms <= now ? e->due_ms : e->release_ms;
-		table_schedule_locked(r, e);
+		put_off_locked(r, e, now);
 		return;
 	}
 	r->n_archiving += archive;
+	e->is_trial = false;
 	table_submit_locked(r, e, (archive ? LOOK_ARCHIVE : 0) | (release ? LOOK_RELEASE : 0),
+			    RELEASE_AGE);
+}
+
+/* While the store takes nothing. */
+static void try_one_locked(struct reaper *r, int64_t now, int64_t real_ns)
+{
+	const struct policy *p = r->t->policy;
+	struct reap_dir *e = policy_archive_open(p, real_ns) ? backoff_trial_locked(r, now) : NULL;
+
+	if (!e)
+		return;
+	r->n_archiving++;
+	e->is_trial = true;
+	table_submit_locked(r, e,
+			    LOOK_ARCHIVE | (policy_release_open(p, real_ns) ? LOOK_RELEASE : 0),
 			    RELEASE_AGE);
 }
 
@@ -192,6 +180,7 @@ static int64_t decide_all_locked(struct reaper *r)
 	int64_t now = clock_mono_ms(), real_ns = clock_real_ns();
 
 	table_adopt_locked(r);
+	try_one_locked(r, now, real_ns);
 	while (r->n_heap > 0 && r->heap[0]->due_ms <= now)
 		decide_locked(r, r->heap[0], now, real_ns);
 	return r->n_heap > 0 && r->heap[0]->due_ms < now + TICK_MS ? r->heap[0]->due_ms
@@ -226,6 +215,7 @@ int reaper_new(struct tier *t, struct reaper **ret)
 	if (!r)
 		return -ENOMEM;
 	r->t = t;
+	r->spell = 1;
 	r->decide_job.run = decide_job;
 	r->scan_job.run = reap_scan;
 	lock_init(&r->lock, LOCK_RANK_REAPER, "reaper");

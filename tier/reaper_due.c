@@ -5,8 +5,9 @@
  *	touched --adopt--> heap --submit--> queued --begin--> busy --disown--> heap, or freed
  *
  * Always true, under the reaper's lock: an entry in the heap is due at the earlier of
- * archive_ms and release_ms, and never while it is queued or busy; it is freed only when it is
- * neither, nobody uses it, and no touch came since it was seen to hold nothing.
+ * archive_ms and release_ms, if nothing puts that off, and never while it is queued or busy;
+ * it is freed only when it is neither, nobody uses it, and no touch came since it was seen to
+ * hold nothing.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -75,8 +76,11 @@ static void heap_remove(struct reaper *r, struct reap_dir *e)
 
 void table_schedule_locked(struct reaper *r, struct reap_dir *e)
 {
-	int64_t due = e->archive_ms < e->release_ms ? e->archive_ms : e->release_ms;
+	int64_t archive = e->archive_ms > e->retry_ms ? e->archive_ms : e->retry_ms;
+	int64_t due = archive < e->release_ms ? archive : e->release_ms;
 
+	if (due < e->hold_ms)
+		due = e->hold_ms;
 	e->due_ms = e->queued || e->busy ? REAP_NEVER : due;
 	if (e->pos != TABLE_NOT_IN_HEAP)
 		heap_settle(r, e);

@@ -100,14 +100,16 @@ static const char *reason_of(int r)
 	return r == -EAGAIN ? "the store has not answered yet" : strerror(-r);
 }
 
-void look_failed(struct look *l, const char *name, int r)
+static void tell_failed(struct look *l, const char *name, int r)
 {
-	if (is_store_error(r))
-		l->store_error = r;
-	else
-		l->file_error = r;
 	atomic_fetch_add(&l->r->failed_total, 1);
 	look_tell(l, TOLD_FAILED, name, reason_of(r), 0);
+}
+
+void look_failed(struct look *l, const char *name, int r)
+{
+	l->file_error = r;
+	tell_failed(l, name, r);
 }
 
 static void archive_failed(struct look *l, const struct archive_file *f, bool whole_batch)
@@ -130,7 +132,11 @@ static void archive_failed(struct look *l, const struct archive_file *f, bool wh
 				TOLD_SKIPPED);
 		return;
 	}
-	look_failed(l, f->name, f->result);
+	if (is_store_error(f->result))
+		l->store_error = f->result;
+	else
+		l->file_error = f->result;
+	tell_failed(l, f->name, f->result);
 }
 
 /* Which transaction a release of what was just archived has to wait for. */

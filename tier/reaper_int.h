@@ -5,6 +5,7 @@
  *	reaper.c	  decides which directory is due, hands it to a worker
  *	reaper_table.c	  the directories it knows; touching them
  *	reaper_due.c	  when they are due, and who has them
+ *	reaper_backoff.c  who waits after a failure
  *	reaper_look.c	  one directory: what is in it, what of it is due
  *	reaper_flush.c	  archives and releases what was due there
  *	reaper_scan.c	  finds, at start, the directories that hold something
@@ -81,7 +82,7 @@ struct look {
 	uint64_t archived, released;
 	uint64_t n_entries; /* in the cache directory */
 	bool again_release; /* not journalled, not told: soon */
-	int store_error;    /* the store, or the catalogue, takes nothing just now */
+	int store_error;    /* the store took nothing of something */
 	int file_error;	    /* some file failed for a reason of its own */
 	int64_t young_ms;   /* how long until the last file is old enough to be read */
 	int64_t txn;	    /* newest transaction a release has to wait for */
@@ -129,14 +130,18 @@ struct reap_dir {
 	/* protected by reaper.lock */
 	size_t pos; /* in the heap */
 	int64_t due_ms;
+	int64_t hold_ms;		/* not before: it was due, and could not be done */
 	int64_t archive_ms, release_ms; /* REAP_NEVER: nothing known to be due */
 	bool queued;			/* its job is with the workers */
 	bool busy;			/* somebody works on it */
 	bool nothing;			/* it held nothing: who uses it last forgets it */
 	unsigned users;			/* who waits for it or looks at its counts */
-	unsigned fails, release_fails;
-	int64_t pressed_ms; /* pressure does not ask again before */
-	unsigned ask;	    /* LOOK_*, for the job */
+	unsigned fails, release_fails;	/* in a row */
+	int64_t retry_ms;		/* the store failed it: nothing of it is archived before */
+	uint64_t failed_in;		/* the spell in which it did so last */
+	int64_t pressed_ms;		/* pressure does not ask again before */
+	unsigned ask;			/* LOOK_*, for the job */
+	bool is_trial;			/* the one that is tried while the store takes nothing */
 	enum release_why why;
 	struct dir_counts counts;
 	/* owned by who made it busy */
@@ -184,7 +189,9 @@ struct reaper {
 	size_t n_heap, room_heap;
 	unsigned n_queued, n_commands;
 	unsigned n_archiving, n_pressing; /* jobs at the store; jobs for pressure */
-	unsigned store_fails;
+	uint64_t spell;			  /* from one success at the store to the next; from 1 */
+	unsigned n_failing;		  /* directories that the store failed in this one */
+	unsigned store_fails; /* of those that were tried, in a row, as it takes nothing */
 	int64_t pause_until_ms;
 	bool pressing;
 	bool started;
@@ -222,6 +229,17 @@ void table_begin_locked(struct reaper *r, struct reap_dir *e, bool whole);
 struct reap_dir *table_own(struct reaper *r, struct node *dir, bool whole);
 /* What was seen (NULL: nothing whole) is its state now; it may be forgotten. */
 void table_disown(struct reaper *r, struct reap_dir *e, const struct look *l, int result);
+
+/* reaper_backoff.c: after a look; when it is due again is put into l. */
+void backoff_note(struct reaper *r, struct reap_dir *e, struct look *l);
+/* Nothing of it is archived now. */
+bool backoff_waits_locked(const struct reaper *r, const struct reap_dir *e, int64_t now);
+/* One more may be archived now: none is while all wait, nor a second one after that. */
+bool backoff_is_free_locked(const struct reaper *r, int64_t now);
+/* Of what the job was asked: others may have failed since then. */
+unsigned backoff_left_locked(const struct reaper *r, const struct reap_dir *e, unsigned ask);
+/* Which is to be tried, while the store takes nothing; NULL: none now. */
+struct reap_dir *backoff_trial_locked(struct reaper *r, int64_t now);
 
 /* reaper.c */
 void reap_job(struct job *job);

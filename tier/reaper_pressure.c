@@ -40,6 +40,7 @@ static struct reap_dir *oldest_archived_locked(struct reaper *r, int64_t now)
 	return best;
 }
 
+/* Of those that did not fail; if there is none, of those that did. */
 static struct reap_dir *oldest_local_locked(struct reaper *r, int64_t now)
 {
 	struct reap_dir *best = NULL;
@@ -47,29 +48,35 @@ static struct reap_dir *oldest_local_locked(struct reaper *r, int64_t now)
 	for (size_t i = 0; i < r->n_heap; i++) {
 		struct reap_dir *e = r->heap[i];
 
-		if (e->counts.oldest_local_ns > 0 && is_free_locked(e, now) &&
-		    (!best || e->counts.oldest_local_ns < best->counts.oldest_local_ns))
+		if (e->counts.oldest_local_ns == 0 || !is_free_locked(e, now) ||
+		    backoff_waits_locked(r, e, now))
+			continue;
+		if (!best || (e->fails == 0) > (best->fails == 0) ||
+		    ((e->fails == 0) == (best->fails == 0) &&
+		     e->counts.oldest_local_ns < best->counts.oldest_local_ns))
 			best = e;
 	}
-	if (best)
+	if (best && best->fails == 0)
 		return best;
 	/* Not looked at yet, but something was put there. */
-	for (size_t i = 0; i < r->n_heap && !best; i++)
-		if (is_free_locked(r->heap[i], now) && r->heap[i]->archive_ms != REAP_NEVER)
-			best = r->heap[i];
+	for (size_t i = 0; i < r->n_heap; i++) {
+		struct reap_dir *e = r->heap[i];
+
+		if (is_free_locked(e, now) && e->archive_ms != REAP_NEVER && e->fails == 0)
+			return e;
+	}
 	return best;
 }
 
 static void relieve_locked(struct reaper *r, enum release_why why)
 {
 	int64_t now = clock_mono_ms();
-	bool may_archive = now >= r->pause_until_ms;
 
 	while (r->n_pressing < r->t->conf->archive_jobs) {
 		struct reap_dir *e = oldest_archived_locked(r, now);
 		unsigned ask = LOOK_RELEASE | LOOK_ANY_RELEASE_AGE | LOOK_UNTIL_LOW;
 
-		if (!e && may_archive) {
+		if (!e && backoff_is_free_locked(r, now)) {
 			e = oldest_local_locked(r, now);
 			ask = LOOK_ARCHIVE | LOOK_ANY_ARCHIVE_AGE;
 		}
@@ -77,6 +84,7 @@ static void relieve_locked(struct reaper *r, enum release_why why)
 			return;
 		r->n_pressing++;
 		r->n_archiving += ask & LOOK_ARCHIVE ? 1 : 0;
+		e->is_trial = r->store_fails > 0;
 		table_submit_locked(r, e, ask, why);
 	}
 }
