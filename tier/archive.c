@@ -168,11 +168,14 @@ static int batch_intent(struct batch *b)
 	if (!payload)
 		return -ENOMEM;
 	a.payload = payload;
+	b->number = archive_number(b);
 	/* On disk: the store is another machine, it keeps what ours may lose. */
 	r = catalogue_write(b->t->cat, SYNC_FULL, intent_run, &a);
 	free(payload);
-	if (r < 0)
-		b->intent = 0;
+	if (r < 0) {
+		b->intent = 0; /* the id may be another's next */
+		archive_note_unfinished(b->t, b->number);
+	}
 	return r < 0 ? r : failpoint(ARCHIVE_INTENT);
 }
 
@@ -186,6 +189,9 @@ static int batch_begin(struct batch *b, struct archive_file *files)
 		return -EAGAIN;
 	if (catalogue_is_readonly(b->t->cat))
 		return -EROFS;
+	r = archive_settle(b->t);
+	if (r < 0)
+		return r;
 	r = node_path(b->t->tree, b->dir, &b->path);
 	if (r == 0)
 		r = cache_dir(b->t->cache, b->dir, &b->d);

@@ -48,7 +48,24 @@ struct archive_watch {
 int archive_files(struct tier *t, struct node *dir, struct archive_file *files, size_t n,
 		  const struct archive_watch *watch);
 
-/* At start, in the background: objects of unfinished batches become orphans in the trash. */
+/*
+ * In the background: objects of unfinished batches become orphans in the trash, those of
+ * former daemons and those that were noted.  Batches under way are left alone.
+ */
 int archive_recover(struct tier *t);
+
+/*
+ * The transaction that was to end the intent of this number failed, or that which was to make
+ * it: what it names is nobody's.  Of a batch or of a pack that is rewritten, and whose
+ * operations at the store are over.
+ */
+void archive_note_unfinished(struct tier *t, uint64_t number);
+bool archive_has_unfinished(struct tier *t); /* cheap, never waits */
+/* archive_recover(), if any is noted: 0, or why the catalogue does not take it yet. */
+int archive_settle(struct tier *t);
+
+struct unfinished;			     /* constant pointer in struct tier */
+int unfinished_new(struct unfinished **ret); /* -ENOMEM */
+void unfinished_free(struct unfinished *u);
 
 #endif

@@ -8,7 +8,7 @@
  *
  * Always true: a row is made from receipts, from nothing else.  Nothing waits for a
  * claim; until the commit, whoever wants to change one of the names waits for us.
- * If the transaction fails the intent stays, and start-up finds the objects.
+ * If the transaction fails the intent stays, and is noted: archive_settle() finds the objects.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -312,6 +312,8 @@ void archive_commit(struct batch *b)
 			item_out(&b->items[i], r);
 	note_gained(b);
 	r = catalogue_write(b->t->cat, SYNC_FULL, commit_run, b);
+	if (r < 0)
+		archive_note_unfinished(b->t, b->number);
 	unclaim_all(b);
 	set_results(b, r);
 	if (r == 0)

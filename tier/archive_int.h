@@ -9,6 +9,7 @@
  *	archive_prove.c		receipts, fdatasync
  *	archive_commit.c	claims, the transaction
  *	archive_recover.c	intents: written, and found again after a crash
+ *	archive_unfinished.c	those whose batch ended without its transaction
  *
  * A file's result says how far it came: 0 still with us, else it is out.  Its
  * objects stay known (maybe_*) whatever becomes of it.  One thread at a time works on a
@@ -97,8 +98,9 @@ struct batch {
 	struct dirfd *d;  /* counted */
 	char *path;	  /* owned; of dir, when the intent was written */
 	dirid_t dirid;
-	int64_t objdir; /* path id of path */
-	int64_t intent; /* 0: none */
+	int64_t objdir;	 /* path id of path */
+	int64_t intent;	 /* 0: none */
+	uint64_t number; /* by which its intent is known: archive_number() */
 	struct item *items;
 	size_t n;
 	struct pack *packs; /* owned; as many as may be needed, all named by the intent */
@@ -175,5 +177,11 @@ void archive_commit(struct batch *b);
 
 /* Payload of the intent; heap, NULL without memory. */
 char *archive_payload(const struct batch *b);
+/* The first number that the payload names: no other intent's does. */
+uint64_t archive_number(const struct batch *b);
+
+/* archive_unfinished.c: how many are noted, copied to *ret (heap); -ENOMEM. */
+int64_t unfinished_all(struct unfinished *u, uint64_t **ret);
+void unfinished_forget(struct unfinished *u, const uint64_t *numbers, size_t n);
 
 #endif

@@ -5,16 +5,19 @@
  *	{"path": DIRECTORY, "dir": ID, "packs": [NUMBER, ...],
  *	 "files": [[NAME, INO, ATTEMPT, SIZE], ...]}
  *
+ * It is known by the first number in it, of packs if there are any, which no other has.
  * From these follow the packs, and both keys a file's object can have (its path only where
  * that can be a key), and those of its parts.
  * Rows and the intent's end are one transaction: while an intent is there none of its
- * objects has a row.  So each becomes an orphan in the trash; one that was never
+ * objects has a row, and where it is gone, when this one comes to delete it, they may have:
+ * then nothing is done.  Else each becomes an orphan in the trash; one that was never
  * written, or is another attempt's, is no harm: drop compares.  Names are bytes: JSON
  * here is ours alone, and keeps them.
  */
 #include <errno.h>
 #include <inttypes.h>
 #include <json-c/json.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/cleanup.h"
@@ -68,6 +71,16 @@ char *archive_payload(const struct batch *b)
 		payload = strdup(text);
 	json_object_put(o);
 	return payload;
+}
+
+uint64_t archive_number(const struct batch *b)
+{
+	if (b->n_packs > 0)
+		return b->packs[0].number;
+	for (size_t i = 0; i < b->n; i++)
+		if (item_is_in(&b->items[i]))
+			return b->items[i].attempt;
+	return 0;
 }
 
 /* ---- reading ---------------------------------------------------------------- */
@@ -188,27 +201,44 @@ static int recover_run(struct tx *tx, void *arg)
 	int64_t objdir;
 	int r;
 
+	r = tx_intent_delete(tx, rec->intent);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r; /* it was committed after all, or another was first */
 	r = tx_path_id(tx, rec->path, &objdir);
 	for (size_t i = 0; r == 0 && i < json_object_array_length(rec->files); i++)
 		r = recover_file(rec, i, objdir, tx);
 	for (size_t i = 0; r == 0 && i < json_object_array_length(rec->packs); i++)
 		r = recover_pack(rec, i, tx);
-	return r < 0 ? r : tx_intent_delete(tx, rec->intent);
+	return r;
 }
 
-/* Is it a batch of this very daemon, under way? */
-static bool is_live(const struct recovery *rec)
+static uint64_t number_of(const struct recovery *rec)
 {
 	struct lost_file f;
-	uint64_t first = reaper_first_number(rec->t);
 
 	if (json_object_array_length(rec->packs) > 0)
-		return (uint64_t)number_at(rec->packs, 0) >= first;
-	return json_object_array_length(rec->files) > 0 && file_at(rec, 0, &f) == 0 &&
-	       f.attempt >= first;
+		return (uint64_t)number_at(rec->packs, 0);
+	return json_object_array_length(rec->files) > 0 && file_at(rec, 0, &f) == 0 ? f.attempt : 0;
 }
 
-static int recover_one(struct tier *t, const struct intent_row *intent)
+/* Those that were noted when the recovery began. */
+struct noted {
+	uint64_t *numbers; /* owned */
+	size_t n;
+};
+
+/* Is it a batch of this very daemon, under way? */
+static bool is_live(const struct recovery *rec, const struct noted *noted)
+{
+	uint64_t number = number_of(rec);
+
+	for (size_t i = 0; i < noted->n; i++)
+		if (noted->numbers[i] == number)
+			return false;
+	return number >= reaper_first_number(rec->t);
+}
+
+static int recover_one(struct tier *t, const struct intent_row *intent, const struct noted *noted)
 {
 	struct recovery rec = { .t = t, .intent = intent->id };
 	struct json_object *o = json_tokener_parse(intent->payload), *path, *dir;
@@ -223,7 +253,8 @@ static int recover_one(struct tier *t, const struct intent_row *intent)
 	    json_object_is_type(rec.files, json_type_array)) {
 		rec.path = json_object_get_string(path);
 		rec.dir = json_object_get_int64(dir);
-		r = is_live(&rec) ? 0 : catalogue_write(t->cat, SYNC_NORMAL, recover_run, &rec);
+		r = is_live(&rec, noted) ? 0
+					 : catalogue_write(t->cat, SYNC_NORMAL, recover_run, &rec);
 	}
 	json_object_put(o);
 	if (r == -EBADMSG)
@@ -232,7 +263,7 @@ static int recover_one(struct tier *t, const struct intent_row *intent)
 	return r == -EBADMSG ? 0 : r;
 }
 
-int archive_recover(struct tier *t)
+static int recover_all(struct tier *t, const struct noted *noted)
 {
 	struct intent_row rows[RECOVER_PAGE];
 	int64_t after = 0;
@@ -243,7 +274,7 @@ int archive_recover(struct tier *t)
 		for (int i = 0; i < n; i++) {
 			after = rows[i].id;
 			if (r == 0 && rows[i].kind == INTENT_ARCHIVE) {
-				r = recover_one(t, &rows[i]);
+				r = recover_one(t, &rows[i], noted);
 				if (r == 0)
 					r = failpoint(RECOVER_INTENT);
 			}
@@ -251,4 +282,20 @@ int archive_recover(struct tier *t)
 		}
 	} while (n > 0 && r == 0);
 	return n < 0 ? n : r;
+}
+
+int archive_recover(struct tier *t)
+{
+	struct noted noted = { .n = 0 };
+	int64_t n = unfinished_all(t->unfinished, &noted.numbers);
+	int r;
+
+	if (n < 0)
+		return (int)n;
+	noted.n = (size_t)n;
+	r = recover_all(t, &noted);
+	if (r == 0)
+		unfinished_forget(t->unfinished, noted.numbers, noted.n);
+	free(noted.numbers);
+	return r;
 }

@@ -187,10 +187,25 @@ static int64_t decide_all_locked(struct reaper *r)
 								   : now + TICK_MS;
 }
 
+/* Nobody may begin a batch for long, and then their intents would stay. */
+static void settle_job(struct job *job)
+{
+	struct reaper *r = (struct reaper *)((char *)job - offsetof(struct reaper, settle_job));
+
+	(void)archive_settle(r->t); /* the catalogue said what is wrong with it */
+	atomic_store(&r->settling, false);
+}
+
+static void settle_soon(struct reaper *r)
+{
+	if (archive_has_unfinished(r->t) && !atomic_exchange(&r->settling, true))
+		pool_submit(r->workers, &r->settle_job);
+}
+
 static void decide_job(struct job *job)
 {
 	struct reaper *r = (struct reaper *)((char *)job - offsetof(struct reaper, decide_job));
-	int64_t until, pressure_ms = 0;
+	int64_t until, tick_ms = 0;
 
 	while (!atomic_load(&r->stopping)) {
 		lock_take(&r->lock);
@@ -198,9 +213,10 @@ static void decide_job(struct job *job)
 		if (!atomic_load(&r->stopping))
 			cond_wait_until(&r->wake, &r->lock, until);
 		lock_drop(&r->lock);
-		if (clock_mono_ms() >= pressure_ms) {
+		if (clock_mono_ms() >= tick_ms) {
 			reap_pressure(r);
-			pressure_ms = clock_mono_ms() + TICK_MS;
+			settle_soon(r);
+			tick_ms = clock_mono_ms() + TICK_MS;
 		}
 	}
 }
@@ -218,6 +234,7 @@ int reaper_new(struct tier *t, struct reaper **ret)
 	r->spell = 1;
 	r->decide_job.run = decide_job;
 	r->scan_job.run = reap_scan;
+	r->settle_job.run = settle_job;
 	lock_init(&r->lock, LOCK_RANK_REAPER, "reaper");
 	cond_init(&r->wake);
 	cond_init(&r->idle);

@@ -172,11 +172,12 @@ struct reaper {
 	struct pool *threads;  /* the deciding one, the scanning one */
 	struct pool *workers;
 	struct pool *commands; /* the same work, asked for by commands */
-	struct job decide_job, scan_job;
+	struct job decide_job, scan_job, settle_job;
 
 	struct reap_shard shards[REAP_SHARDS];
 	_Atomic(struct reap_dir *) touched;
 	_Atomic bool stopping, scanning;
+	_Atomic bool settling; /* settle_job is with the workers */
 	_Atomic uint64_t archived_total, released_total, restored_total, failed_total;
 	struct reap_rates rates;
 	_Atomic long long told_store_ms, told_file_ms, told_full_ms;

@@ -222,8 +222,13 @@ static int write_new(struct rewriting *w)
 	struct receipt_want want = { .attempt = w->attempt };
 	int r = catalogue_next_number(w->t->cat, &w->new.id);
 
-	if (r == 0)
-		r = catalogue_write(w->t->cat, SYNC_FULL, intent_run, w);
+	if (r < 0)
+		return r;
+	r = catalogue_write(w->t->cat, SYNC_FULL, intent_run, w);
+	if (r < 0) {
+		w->intent = 0; /* the id may be another's next */
+		archive_note_unfinished(w->t, w->new.id);
+	}
 	if (r == 0)
 		r = failpoint(PACK_INTENT);
 	if (r < 0)
@@ -322,14 +327,16 @@ static int abandon_run(struct tx *tx, void *arg)
 	return r < 0 ? r : tx_intent_delete(tx, w->intent);
 }
 
-/* The new pack may be there: it is one to drop.  Else the intent stays, for the next start. */
+/* The new pack may be there: it is one to drop.  Else the intent stays, and is noted. */
 static void abandon(struct rewriting *w)
 {
 	int r = w->intent ? catalogue_write(w->t->cat, SYNC_NORMAL, abandon_run, w) : 0;
 
-	if (r < 0)
-		log_warning("cannot note pack %" PRIu64 " as unused: %s: the next start does",
+	if (r < 0) {
+		log_warning("cannot note pack %" PRIu64 " as unused: %s: tried again later",
 			    w->new.id, strerror(-r));
+		archive_note_unfinished(w->t, w->new.id);
+	}
 }
 
 static void rewriting_fini(struct rewriting *w)

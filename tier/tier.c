@@ -180,11 +180,11 @@ static int make_parts(struct tier *t)
 	    (r = window_new((unsigned)c->store_window, c->store_window_bytes, &t->window)) < 0 ||
 	    (r = blobs_new(t->store, c->read_cache, &t->blobs)) < 0 ||
 	    (r = ahead_new(t, &t->ahead)) < 0 || (r = pushes_new(&t->pushes)) < 0 ||
-	    (r = packs_new(&t->packs)) < 0 || (r = remotes_new(&t->remotes)) < 0 ||
-	    (r = listings_new(&t->listings)) < 0 || (r = intents_new(t, &t->intents)) < 0 ||
-	    (r = journal_new(t, &t->journal)) < 0 || (r = notify_new(t, &t->notify)) < 0 ||
-	    (r = drop_new(t, &t->drop)) < 0 || (r = checkpoint_new(t, &t->checkpoint)) < 0 ||
-	    (r = reaper_new(t, &t->reaper)) < 0)
+	    (r = packs_new(&t->packs)) < 0 || (r = unfinished_new(&t->unfinished)) < 0 ||
+	    (r = remotes_new(&t->remotes)) < 0 || (r = listings_new(&t->listings)) < 0 ||
+	    (r = intents_new(t, &t->intents)) < 0 || (r = journal_new(t, &t->journal)) < 0 ||
+	    (r = notify_new(t, &t->notify)) < 0 || (r = drop_new(t, &t->drop)) < 0 ||
+	    (r = checkpoint_new(t, &t->checkpoint)) < 0 || (r = reaper_new(t, &t->reaper)) < 0)
 		return r;
 	return 0;
 }
@@ -267,6 +267,7 @@ void tier_close(struct tier *t)
 	checkpoint_free(t->checkpoint);
 	drop_free(t->drop);
 	packs_free(t->packs);
+	unfinished_free(t->unfinished);
 	notify_free(t->notify);
 	intents_free(t->intents);
 	sink_free(t->sink);

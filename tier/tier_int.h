@@ -59,6 +59,7 @@ struct tier {
 	struct checkpoint *checkpoint;
 	struct notify *notify;
 	struct packs *packs;
+	struct unfinished *unfinished;
 	struct drop *drop;
 	struct reaper *reaper;
 	int64_t settle_ms; /* 0: LOCAL_SETTLE_MS; tests wait less */

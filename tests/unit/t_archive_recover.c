@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "lib/clock.h"
 #include "lib/failpoint.h"
@@ -23,6 +24,11 @@
 static int setup(void **state)
 {
 	return rig_setup(state, "trash_grace=24h,archive_after=1h,pack_below=0");
+}
+
+static int setup_packed(void **state)
+{
+	return rig_setup(state, "trash_grace=24h,archive_after=1h,pack_below=64K");
 }
 
 /* ---- a key that is taken: by whom? ------------------------------------------------------ */
@@ -200,11 +206,174 @@ static void impossible_keys_are_forgotten(void **state)
 	empty_trash(rig);
 }
 
+/* ---- a commit that failed ------------------------------------------------------------------ */
+
+#define N_FAILED 4
+
+static const char *const failed_names[N_FAILED] = { "a", "b", "c", "d" };
+
+struct some {
+	struct rig *rig;
+	int result[N_FAILED];
+};
+
+static void *archive_some(void *arg)
+{
+	struct some *some = arg;
+
+	rig_archive_names(some->rig, "d", failed_names, N_FAILED, some->result);
+	return NULL;
+}
+
+static void capture_some(struct rig *rig)
+{
+	char path[16];
+
+	for (unsigned i = 0; i < N_FAILED; i++) {
+		snprintf(path, sizeof(path), "d/%s", failed_names[i]);
+		rig_capture(rig, path, i + 1);
+	}
+	rig_settle(rig, path);
+}
+
+/* The last transaction of a batch fails, and whatever comes after it, until told otherwise. */
+static void fail_commit(struct rig *rig)
+{
+	struct some some = { .rig = rig };
+	uint64_t before = rig_objects(rig);
+	char go[300], spec[400];
+	pthread_t thread;
+	FILE *f;
+
+	snprintf(go, sizeof(go), "%s/go", rig->dir);
+	snprintf(spec, sizeof(spec), "archive.claim=wait:%s", go);
+	assert_int_equal(failpoint_init(spec), 0);
+	assert_int_equal(pthread_create(&thread, NULL, archive_some, &some), 0);
+	rig_until(rig_objects(rig) > before);
+	assert_int_equal(failpoint_init("commit.before=error:ENOSPC"), 0);
+	f = fopen(go, "w");
+	assert_non_null(f);
+	fclose(f);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(unlink(go), 0);
+	for (int i = 0; i < N_FAILED; i++)
+		assert_int_equal(some.result[i], -ENOSPC);
+}
+
+/* Tried again, one is left at any time; and what comes of it at last is right. */
+static void failed_commits_do_not_pile_up(void **state)
+{
+	struct rig *rig = *state;
+	struct some some = { .rig = rig };
+
+	capture_some(rig);
+	for (int i = 0; i < 4; i++) {
+		fail_commit(rig);
+		assert_int_equal(rig_intents(rig), 1);
+		/* no batch begins while the catalogue takes nothing */
+		archive_some(&some);
+		for (int k = 0; k < N_FAILED; k++)
+			assert_int_equal(some.result[k], -ENOSPC);
+		assert_int_equal(rig_intents(rig), 1);
+		assert_int_equal(failpoint_init(NULL), 0);
+	}
+	archive_some(&some);
+	for (unsigned i = 0; i < N_FAILED; i++) {
+		char path[16];
+
+		assert_int_equal(some.result[i], 0);
+		snprintf(path, sizeof(path), "d/%s", failed_names[i]);
+		assert_int_equal(rig_state(rig, path), STATE_ARCHIVED);
+		rig_unlink(rig, path);
+	}
+	rig_check(rig);
+	empty_trash(rig);
+	for (unsigned i = 0; i < N_FAILED; i++) {
+		char path[16];
+
+		snprintf(path, sizeof(path), "d/%s", failed_names[i]);
+		rig_assert_capture(rig, path, i + 1);
+	}
+}
+
+/* Nobody archives anything any more: the objects are found all the same. */
+static void failed_commit_without_another(void **state)
+{
+	struct rig *rig = *state;
+
+	capture_some(rig);
+	rig_start(rig);
+	rig_until(!rig_status(rig).scanning);
+	fail_commit(rig);
+	assert_int_equal(rig_intents(rig), 1);
+	for (unsigned i = 0; i < N_FAILED; i++) {
+		char path[16];
+
+		snprintf(path, sizeof(path), "d/%s", failed_names[i]);
+		rig_unlink(rig, path);
+	}
+	assert_int_equal(failpoint_init(NULL), 0);
+	rig_until(rig_intents(rig) == 0);
+	rig_check(rig);
+}
+
+/* An intent that was not made: its id is the next one's, which is left alone. */
+static void failed_intent(void **state)
+{
+	struct rig *rig = *state;
+	struct some some = { .rig = rig };
+	uint64_t before = rig_objects(rig);
+	char go[300], spec[400];
+	pthread_t thread;
+	FILE *f;
+
+	rig_capture(rig, "e/a", 1);
+	assert_int_equal(rig_archive(rig, "e/a"), 0);
+	capture_some(rig);
+	/* the directory's row is made before */
+	fail_commit(rig);
+	assert_int_equal(failpoint_init(NULL), 0);
+	assert_int_equal(archive_settle(rig->t), 0);
+	assert_int_equal(failpoint_init("commit.before=error:ENOSPC"), 0);
+	archive_some(&some);
+	for (int i = 0; i < N_FAILED; i++)
+		assert_int_equal(some.result[i], -ENOSPC);
+	assert_true(archive_has_unfinished(rig->t));
+
+	before = rig_objects(rig);
+	/* the next batch settles it first; and is not taken for it while it is under way */
+	snprintf(go, sizeof(go), "%s/go", rig->dir);
+	snprintf(spec, sizeof(spec), "archive.claim=wait:%s", go);
+	assert_int_equal(failpoint_init(spec), 0);
+	assert_int_equal(pthread_create(&thread, NULL, archive_some, &some), 0);
+	rig_until(rig_objects(rig) > before);
+	assert_false(archive_has_unfinished(rig->t));
+	assert_int_equal(archive_recover(rig->t), 0);
+	assert_int_equal(rig_intents(rig), 1);
+	f = fopen(go, "w");
+	assert_non_null(f);
+	fclose(f);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	for (int i = 0; i < N_FAILED; i++)
+		assert_int_equal(some.result[i], 0);
+	rig_check(rig);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, rig_teardown)
+#define PACKED(f)                                                 \
+	{                                                         \
+#f " packed", f, setup_packed, rig_teardown, NULL \
+	}
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(failed_commits_do_not_pile_up),
+		PACKED(failed_commits_do_not_pile_up),
+		TEST(failed_commit_without_another),
+		PACKED(failed_commit_without_another),
+		TEST(failed_intent),
+		PACKED(failed_intent),
 		cmocka_unit_test(taken_by_us_and_no_answer),
 		TEST(taken_by_others_and_no_answer),
 		TEST(taken_by_others),
