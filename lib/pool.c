@@ -56,7 +56,7 @@ struct pool {
 
 static struct job *take_job_locked(struct pool *pool) REQUIRES(pool->lock);
 static int add_thread_locked(struct pool *pool) REQUIRES(pool->lock);
-static void leave_another_locked(struct pool *pool) REQUIRES(pool->lock);
+static int leave_another_locked(struct pool *pool) REQUIRES(pool->lock);
 
 static struct job *take_job_locked(struct pool *pool)
 {
@@ -73,14 +73,16 @@ static struct job *take_job_locked(struct pool *pool)
 }
 
 /* For what is queued now, or next, while this one is at work. */
-static void leave_another_locked(struct pool *pool)
+static int leave_another_locked(struct pool *pool)
 {
-	int r;
-
 	if (pool->n_idle > 0 || pool->n_starting > 0 || pool->n_threads == pool->max_threads)
-		return;
-	r = add_thread_locked(pool);
-	/* The threads that are there will come to it. */
+		return 0;
+	return add_thread_locked(pool);
+}
+
+/* The threads that are there will come to what is queued. */
+static void complain(struct pool *pool, int r)
+{
 	if (r < 0 && log_ratelimit(&pool->warned_ms, 60000))
 		log_warning("cannot add a thread to pool '%s': %s", pool->name, strerror(-r));
 }
@@ -89,6 +91,7 @@ static void *thread_main(void *arg)
 {
 	struct pool *pool = arg;
 	struct job *job;
+	int r;
 
 	setpriority(PRIO_PROCESS, 0, pool->nice); /* in Linux 0 is this thread alone */
 	lock_take(&pool->lock);
@@ -96,8 +99,9 @@ static void *thread_main(void *arg)
 	for (;;) {
 		job = take_job_locked(pool);
 		if (job) {
-			leave_another_locked(pool);
+			r = leave_another_locked(pool);
 			lock_drop(&pool->lock);
+			complain(pool, r);
 			job->run(job);
 			lock_take(&pool->lock);
 			pool->n_running--;
@@ -185,6 +189,8 @@ int pool_new_background(const char *name, unsigned max_threads, struct pool **re
 
 void pool_submit(struct pool *pool, struct job *job)
 {
+	int r;
+
 	job->next = NULL;
 	lock_take(&pool->lock);
 	if (pool->tail)
@@ -194,7 +200,10 @@ void pool_submit(struct pool *pool, struct job *job)
 	pool->tail = job;
 	pool->n_queued++;
 	cond_signal(&pool->work);
+	/* if none could be made when the last one was taken */
+	r = leave_another_locked(pool);
 	lock_drop(&pool->lock);
+	complain(pool, r);
 }
 
 void pool_free(struct pool *pool)

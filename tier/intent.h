@@ -57,7 +57,8 @@ enum ref_kind {
 };
 struct row_ref {
 	enum ref_kind kind;
-	uint64_t id; /* a file's number, the id of a directory's row; 0: not said */
+	uint64_t id;	  /* a file's number, the id of a directory's row; 0: not said */
+	uint64_t attempt; /* a file's; 0: not said */
 };
 struct rename_record {
 	unsigned flags; /* of renameat2 */

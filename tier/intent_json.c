@@ -6,7 +6,7 @@
  *		  and if it was there "is_dir", "ino", "size", "mtime", "ctime", "born"}
  *	removal  PLACE
  *	renaming {"from": PLACE, "to": PLACE, "flags": N, "from_id": ROW, "to_id": ROW,
- *		  "moved": a file's row moved, "rows": {"from": [KIND, ID], "to": [KIND, ID],
+ *		  "moved": a file's row moved, "rows": {"from": [KIND, ID, ATTEMPT], "to": the same,
  *		  "trash": ID, "dir": [the columns of a replaced directory's row]}}
  *
  * Older ones lack "dir_*", "born" and "rows", and are read as far as they go.
@@ -64,6 +64,7 @@ static struct json_object *ref_json(const struct row_ref *row)
 		return NULL;
 	push_int(a, row->kind);
 	push_int(a, (int64_t)row->id);
+	push_int(a, (int64_t)row->attempt);
 	return a;
 }
 
@@ -198,7 +199,8 @@ static int ref_read(struct json_object *rows, const char *key, struct row_ref *r
 
 	if (kind < REF_NONE || kind > REF_DIR)
 		return -EINVAL;
-	*ret = (struct row_ref){ (enum ref_kind)kind, (uint64_t)int_at(a, 1) };
+	*ret = (struct row_ref){ (enum ref_kind)kind, (uint64_t)int_at(a, 1),
+				 (uint64_t)int_at(a, 2) };
 	return 0;
 }
 

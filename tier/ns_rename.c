@@ -163,16 +163,60 @@ static void keep_identity(struct moving *m, const struct side *was, const struct
 	ns_identity_moved(m->t, is->dirid, is->name, &was->look.row, &before, &st);
 }
 
+/* ---- what a power cut must not separate ------------------------------------------- */
+
+static bool is_released(const struct side *s)
+{
+	return s->look.has_row && !s->look.has_cache;
+}
+
 /*
- * A released file replaces a local one by its row alone: the row is on the disk before
- * the local one goes, or a power cut could leave the name with neither.
+ * What is released is nowhere but in its row: that is on the disk where it moves to before the
+ * cache has another file under one of the names.  A directory has all that is below it with it.
  */
 static enum sync sync_of(const struct moving *m)
 {
-	bool goes = m->b.look.has_cache && !m->a.look.has_cache && !(m->flags & RENAME_EXCHANGE);
+	const struct side *a = &m->a, *b = &m->b;
+	bool exchange = m->flags & RENAME_EXCHANGE;
 
-	return goes ? SYNC_FULL : SYNC_NORMAL;
+	if (is_released(a) || (a->look.has_row && a->look.is_dir))
+		return SYNC_FULL;
+	if (exchange && (is_released(b) || (b->look.has_row && b->look.is_dir)))
+		return SYNC_FULL;
+	return SYNC_NORMAL;
 }
+
+static int sync_source(struct moving *m)
+{
+	struct tier *t = m->t;
+	int fd = cache_open_node(t->cache, m->a.node, O_RDONLY);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = fdatasync(fd) < 0 ? -errno : 0;
+	close(fd);
+	return r < 0 ? r : cache_sync_dir(t->cache, m->a.parent);
+}
+
+/*
+ * A row leaves for bytes that are on the disk.  And a row does not come to a name whose old
+ * file may be there again: what is removed, if it is, is so on the disk.
+ */
+static int sync_before(struct moving *m)
+{
+	const struct side *a = &m->a, *b = &m->b;
+	bool exchange = m->flags & RENAME_EXCHANGE;
+	int r = 0;
+
+	if (!exchange && is_released(b) && a->look.has_cache && S_ISREG(a->look.cache.st_mode))
+		r = sync_source(m);
+	else if (is_released(a) && !b->look.has_cache)
+		r = cache_sync_dir(m->t->cache, b->parent);
+	return r == -ENOENT ? 0 : r;
+}
+
+/* ---- the rows, then the cache ------------------------------------------------------- */
 
 /*
  * The cache refused.  Rows that cannot go back would stand for the wrong files, and be
@@ -201,6 +245,8 @@ static int rename_with_rows(struct moving *m)
 	int r;
 
 	r = note_names(m);
+	if (r == 0)
+		r = sync_before(m);
 	if (r < 0)
 		return r;
 	listing_note_lost(t, m->a.parent, m->a.name);

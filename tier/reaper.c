@@ -101,6 +101,15 @@ static void put_off_locked(struct reaper *r, struct reap_dir *e, int64_t now)
 	table_schedule_locked(r, e);
 }
 
+static void job_ends_locked(struct reaper *r, unsigned asked) REQUIRES(r->lock);
+
+static void job_ends_locked(struct reaper *r, unsigned asked)
+{
+	r->n_archiving -= asked & LOOK_ARCHIVE ? 1 : 0;
+	r->n_pressing -= asked & (LOOK_ANY_ARCHIVE_AGE | LOOK_UNTIL_LOW) ? 1 : 0;
+	cond_signal(&r->wake);
+}
+
 void reap_job(struct job *job)
 {
 	struct reap_dir *e = (struct reap_dir *)((char *)job - offsetof(struct reap_dir, job));
@@ -117,22 +126,23 @@ void reap_job(struct job *job)
 	l.what = backoff_left_locked(r, e, asked);
 	l.why = e->why;
 	mine = l.what && !e->busy && !atomic_load(&r->stopping);
-	if (mine)
+	if (mine) {
 		table_begin_locked(r, e, true);
+	} else {
+		job_ends_locked(r, asked);
+		if (!l.what)
+			put_off_locked(r, e, clock_mono_ms());
+		else
+			table_schedule_locked(r, e);
+	}
 	lock_drop(&r->lock);
-	if (mine)
-		result = look_at(r, e, &l);
+	if (!mine)
+		return; /* whoever has it may have freed it by now */
+	result = look_at(r, e, &l);
 	lock_take(&r->lock);
-	r->n_archiving -= asked & LOOK_ARCHIVE ? 1 : 0;
-	r->n_pressing -= asked & (LOOK_ANY_ARCHIVE_AGE | LOOK_UNTIL_LOW) ? 1 : 0;
-	if (!l.what)
-		put_off_locked(r, e, clock_mono_ms());
-	else if (!mine)
-		table_schedule_locked(r, e);
-	cond_signal(&r->wake);
+	job_ends_locked(r, asked);
 	lock_drop(&r->lock);
-	if (mine)
-		table_disown(r, e, &l, result);
+	table_disown(r, e, &l, result);
 }
 
 /* ---- deciding ------------------------------------------------------------------ */

@@ -122,6 +122,14 @@ static int pass_by(const struct renaming *m, int r)
 	return PASSED_BY;
 }
 
+/* Its rows may stand for the wrong files: nothing is to believe them, or to empty the trash. */
+static int leave_undecided(const struct renaming *m, int r)
+{
+	catalogue_set_readonly(m->t->cat, "it may not agree with the cache until ebbfs is mounted "
+					  "again");
+	return pass_by(m, r);
+}
+
 static int back_run(struct tx *tx, void *arg)
 {
 	struct renaming *m = arg;
@@ -153,7 +161,7 @@ static int follow_cache(struct renaming *m)
 	if (r < 0)
 		return r;
 	if (m->from_now.error || m->to_now.error)
-		return pass_by(m, m->from_now.error ? m->from_now.error : m->to_now.error);
+		return leave_undecided(m, m->from_now.error ? m->from_now.error : m->to_now.error);
 	r = decide(m);
 	if (r < 0)
 		return r;

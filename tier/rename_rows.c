@@ -136,8 +136,8 @@ static struct row_ref row_of(const struct side *s)
 	if (!s->look.has_row)
 		return (struct row_ref){ .kind = REF_NONE };
 	if (s->look.is_dir)
-		return (struct row_ref){ REF_DIR, (uint64_t)s->look.dir_row.id };
-	return (struct row_ref){ REF_FILE, s->look.row.ino };
+		return (struct row_ref){ REF_DIR, (uint64_t)s->look.dir_row.id, 0 };
+	return (struct row_ref){ REF_FILE, s->look.row.ino, s->look.row.attempt };
 }
 
 static struct row_place place_of(const struct side *s)
@@ -176,9 +176,11 @@ int rename_rows_run(struct tx *tx, void *arg)
 
 /* ---- back ----------------------------------------------------------------------- */
 
-static bool is_wanted(const struct row_ref *want, enum ref_kind kind, uint64_t id)
+/* attempt: of a file; an archived file's next version has the number of this one. */
+static bool is_wanted(const struct row_ref *want, enum ref_kind kind, uint64_t id, uint64_t attempt)
 {
-	return (want->kind == kind || want->kind == REF_ANY) && (!want->id || want->id == id);
+	return (want->kind == kind || want->kind == REF_ANY) && (!want->id || want->id == id) &&
+	       (!want->attempt || want->attempt == attempt);
 }
 
 /* A directory's row that is known by its id, wherever it is; else the one at the place. */
@@ -202,15 +204,15 @@ static int find_row(struct tx *tx, const struct row_ref *want, const struct row_
 		return 0;
 	if (want->kind != REF_DIR) {
 		r = tx_file_get(tx, at->dir, at->name, &file);
-		if (r == 0 && is_wanted(want, REF_FILE, file.ino))
-			*ret = (struct row_ref){ REF_FILE, file.ino };
+		if (r == 0 && is_wanted(want, REF_FILE, file.ino, file.attempt))
+			*ret = (struct row_ref){ REF_FILE, file.ino, file.attempt };
 		if (r < 0 && r != -ENOENT)
 			return r;
 	}
 	if (want->kind != REF_FILE && ret->kind == REF_NONE) {
 		r = find_dir(tx, want, at, &dir);
-		if (r == 0 && is_wanted(want, REF_DIR, (uint64_t)dir.id))
-			*ret = (struct row_ref){ REF_DIR, (uint64_t)dir.id };
+		if (r == 0 && is_wanted(want, REF_DIR, (uint64_t)dir.id, 0))
+			*ret = (struct row_ref){ REF_DIR, (uint64_t)dir.id, 0 };
 		if (r < 0 && r != -ENOENT)
 			return r;
 	}
@@ -255,11 +257,11 @@ static int file_from_trash(struct tier *t, struct tx *tx, int64_t id)
 static int replaced_comes_back(struct tier *t, struct tx *tx, const struct rename_record *done)
 {
 	struct dir_row dir = done->to_dir;
-	int r = 0;
+	int r = is_free(tx, &done->to);
 
-	if (dir.id)
+	if (r == 0 && dir.id)
 		r = tx_dir_put(tx, &dir);
-	else if (done->trash)
+	else if (r == 0 && done->trash)
 		r = file_from_trash(t, tx, done->trash);
 	return is_others(r) ? 0 : r;
 }

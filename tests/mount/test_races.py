@@ -173,6 +173,66 @@ def test_power_cut_after_replacing(on_disk):
     assert m.read("d/local") == b"released"
 
 
+def test_power_cut_after_an_upload_replaced(on_disk):
+    """The only row of a released file leaves for bytes that are on the disk."""
+    m = on_disk
+    m.write("d/f", b"old" * 1000)
+    m.archive("d/f")
+    m.release("d/f")
+    os.sync()
+    m.write("d/.in.f.", b"new" * 2000)
+    os.rename(m.full("d/.in.f."), m.full("d/f"))
+    fsync(m.local("d"))
+    power_cut(m)
+    assert m.read("d/f") == b"new" * 2000
+
+
+@pytest.mark.parametrize("what", ["file", "directory"])
+def test_power_cut_after_a_rotation(on_disk, what):
+    """What was released is where it was moved to when another has its name."""
+    m = on_disk
+    name = "log" if what == "file" else "log/part"
+    m.write(f"d/{name}", b"old")
+    m.archive(f"d/{name}")
+    m.release(f"d/{name}")
+    os.sync()
+    os.rename(m.full("d/log"), m.full("d/old"))
+    m.write(f"d/{name}", b"new")
+    fsync(m.local(f"d/{name}"))
+    fsync(m.local("d"))
+    power_cut(m)
+    assert m.read(f"d/{name}") == b"new"
+    assert m.read(f"d/{name.replace('log', 'old')}") == b"old"
+
+
+@pytest.mark.parametrize("released", ["a", "b"])
+def test_power_cut_after_an_exchange(on_disk, released):
+    m = on_disk
+    for name in "ab":
+        m.write(f"d/{name}", name.encode())
+    m.archive("d/a", "d/b")
+    m.release(f"d/{released}")
+    os.sync()
+    linux.renameat2(m.full("d/a"), m.full("d/b"), linux.RENAME_EXCHANGE)
+    fsync(m.local("d"))
+    power_cut(m)
+    assert sorted(m.read(f"d/{name}") for name in "ab") == [b"a", b"b"]
+
+
+def test_power_cut_after_a_removal_and_a_move(on_disk):
+    """What was removed does not hide what has its name now."""
+    m = on_disk
+    m.write("d/a", b"a")
+    m.archive("d/a")
+    m.release("d/a")
+    m.write("d/b", b"b")
+    os.sync()
+    os.unlink(m.full("d/b"))
+    os.rename(m.full("d/a"), m.full("d/b"))
+    power_cut(m)
+    assert m.read("d/b") == b"a" or (m.read("d/a"), m.read("d/b")) == (b"a", b"b")
+
+
 
 # --- what the kernel keeps --------------------------------------------------------
 
