@@ -26,6 +26,7 @@
 struct settled {
 	int64_t id;
 	struct node *dir[2]; /* counted; dir[1] may be NULL */
+	struct node *moved;  /* counted; may be NULL */
 	struct settled *next;
 };
 
@@ -35,8 +36,13 @@ struct intents {
 	bool started;
 	struct lock lock;
 	struct cond wake;
-	struct settled *list; /* protected by lock */
-	bool stop;	      /* protected by lock */
+	struct cond done;
+	/* protected by lock */
+	struct settled *list;
+	struct settled *finishing; /* the thread's, and constant until it is NULL again */
+	unsigned n_moved;	   /* of both */
+	bool hurry;
+	bool stop;
 };
 
 int intents_new(struct tier *t, struct intents **ret)
@@ -48,11 +54,13 @@ int intents_new(struct tier *t, struct intents **ret)
 	i->t = t;
 	lock_init(&i->lock, LOCK_RANK_WATCH, "intents");
 	cond_init(&i->wake);
+	cond_init(&i->done);
 	*ret = i;
 	return 0;
 }
 
-void intents_settle(struct intents *i, int64_t id, struct node *dir_a, struct node *dir_b)
+void intents_settle(struct intents *i, int64_t id, struct node *dir_a, struct node *dir_b,
+		    struct node *moved)
 {
 	struct settled *s = malloc(sizeof(*s));
 
@@ -61,9 +69,47 @@ void intents_settle(struct intents *i, int64_t id, struct node *dir_a, struct no
 	s->id = id;
 	s->dir[0] = node_ref(dir_a);
 	s->dir[1] = dir_b && dir_b != dir_a ? node_ref(dir_b) : NULL;
+	s->moved = moved ? node_ref(moved) : NULL;
 	lock_take(&i->lock);
 	s->next = i->list;
 	i->list = s;
+	i->n_moved += moved != NULL;
+	lock_drop(&i->lock);
+}
+
+static bool has_moved_locked(const struct intents *i, const struct node *node) REQUIRES(i->lock);
+
+static bool has_moved_locked(const struct intents *i, const struct node *node)
+{
+	if (i->n_moved == 0)
+		return false;
+	for (const struct settled *s = i->list; s; s = s->next)
+		if (s->moved == node)
+			return true;
+	for (const struct settled *s = i->finishing; s; s = s->next)
+		if (s->moved == node)
+			return true;
+	return false;
+}
+
+bool intents_has_moved(struct intents *i, const struct node *node)
+{
+	bool has;
+
+	lock_take(&i->lock);
+	has = has_moved_locked(i, node);
+	lock_drop(&i->lock);
+	return has;
+}
+
+void intents_wait_moved(struct intents *i, const struct node *node)
+{
+	lock_take(&i->lock);
+	while (has_moved_locked(i, node) && i->started && !i->stop) {
+		i->hurry = true;
+		cond_signal(&i->wake);
+		cond_wait(&i->done, &i->lock);
+	}
 	lock_drop(&i->lock);
 }
 
@@ -127,8 +173,16 @@ static void finish(struct intents *i, struct settled *list)
 			  strerror(-r));
 	else
 		(void)catalogue_write(i->t->cat, SYNC_NORMAL, delete_run, list);
+	lock_take(&i->lock);
+	for (const struct settled *s = list; s; s = s->next)
+		i->n_moved -= s->moved != NULL;
+	i->finishing = NULL;
+	cond_broadcast(&i->done);
+	lock_drop(&i->lock);
 	for (; list; list = next) {
 		next = list->next;
+		if (list->moved)
+			node_put(i->t->tree, list->moved);
 		for (int k = 0; k < 2; k++)
 			if (list->dir[k])
 				node_put(i->t->tree, list->dir[k]);
@@ -144,9 +198,10 @@ static void *intents_main(void *arg)
 
 	do {
 		lock_take(&i->lock);
-		if (!i->stop)
+		if (!i->stop && !i->hurry)
 			cond_wait_until(&i->wake, &i->lock, clock_mono_ms() + SETTLE_MS);
-		list = i->list;
+		i->hurry = false;
+		list = i->finishing = i->list;
 		i->list = NULL;
 		stop = i->stop;
 		lock_drop(&i->lock);
@@ -170,6 +225,7 @@ void intents_stop(struct intents *i)
 	lock_take(&i->lock);
 	i->stop = true;
 	cond_signal(&i->wake);
+	cond_broadcast(&i->done);
 	lock_drop(&i->lock);
 	pthread_join(i->thread, NULL);
 	i->started = false;
@@ -180,6 +236,7 @@ void intents_free(struct intents *i)
 	if (!i)
 		return;
 	finish(i, i->list);
+	cond_fini(&i->done);
 	cond_fini(&i->wake);
 	lock_fini(&i->lock);
 	free(i);

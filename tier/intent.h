@@ -78,8 +78,16 @@ char *intent_remove_payload(const struct intent_name *n);
 char *intent_rename_payload(const struct intent_name *from, const struct intent_name *to,
 			    const struct rename_record *done);
 
-/* The cache has changed in these directories (b may be NULL): delete id once that is durable. */
-void intents_settle(struct intents *i, int64_t id, struct node *dir_a, struct node *dir_b);
+/*
+ * The cache has changed in these directories (b may be NULL): delete id once that is durable.
+ * moved: what was renamed; NULL: nothing was.
+ */
+void intents_settle(struct intents *i, int64_t id, struct node *dir_a, struct node *dir_b,
+		    struct node *moved);
+/* Was it renamed, and start-up would ask where it is? */
+bool intents_has_moved(struct intents *i, const struct node *node);
+/* Until that is durable, or nobody can make it so; at once. */
+void intents_wait_moved(struct intents *i, const struct node *node);
 
 /*
  * At start, before the mount: every intent but the archive's.  O(intents).  What cannot be

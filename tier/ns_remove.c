@@ -72,7 +72,7 @@ static int remove_from_cache(struct removal *m, struct node *parent, const char 
 		return r;
 	}
 	r = dir ? failpoint(RMDIR_CACHE) : failpoint(UNLINK_CACHE);
-	intents_settle(t->intents, m->intent, parent, NULL);
+	intents_settle(t->intents, m->intent, parent, NULL, NULL);
 	return r;
 }
 

@@ -271,7 +271,7 @@ static int rename_with_rows(struct moving *m)
 		keep_identity(m, &m->b, &m->a);
 	r = failpoint(RENAME_CACHE);
 	if (m->in_cache)
-		intents_settle(t->intents, m->intent, m->a.parent, m->b.parent);
+		intents_settle(t->intents, m->intent, m->a.parent, m->b.parent, m->a.node);
 	return r;
 }
 
@@ -303,10 +303,12 @@ static int rename_claimed(struct moving *m, bool wait)
 		r = check(m);
 	if (r < 0 || same_file(m))
 		return r;
+	if (!wait && (touches_rows(m) || intents_has_moved(t->intents, m->a.node)))
+		return TIER_PARK;
+	/* Back where it was, it would look to start-up as if it had never been renamed. */
+	intents_wait_moved(t->intents, m->a.node);
 	if (!touches_rows(m))
 		return change_cache(m);
-	if (!wait)
-		return TIER_PARK;
 	if ((m->a.look.has_row && m->b.dirid == 0) ||
 	    (m->b.look.has_row && m->a.dirid == 0 && (m->flags & RENAME_EXCHANGE)))
 		return -EAGAIN; /* the new parent needs a row first */

@@ -172,22 +172,35 @@ static int recover_page(struct recovery *rec, struct intent_row *rows, int n)
 	return r;
 }
 
-int intents_recover(struct tier *t)
+static int recover_pass(struct recovery *rec)
 {
-	struct recovery rec = { .t = t };
 	struct intent_row rows[RECOVER_PAGE];
 	int64_t after = 0;
 	int n, r;
 
 	do {
-		n = cat_intents(t->cat, after, rows, RECOVER_PAGE);
+		n = cat_intents(rec->t->cat, after, rows, RECOVER_PAGE);
 		if (n < 0)
 			return n;
-		r = recover_page(&rec, rows, n);
+		r = recover_page(rec, rows, n);
 		if (n > 0)
 			after = rows[n - 1].id;
 		for (int i = 0; i < n; i++)
 			intent_row_fini(&rows[i]);
 	} while (n > 0 && r == 0);
 	return r;
+}
+
+/* A renaming can be taken back only after the one that came to its name later. */
+int intents_recover(struct tier *t)
+{
+	struct recovery rec = { .t = t };
+	int r;
+
+	do {
+		rec.n_back = rec.n_blocked = 0;
+		r = recover_pass(&rec);
+	} while (r == 0 && rec.n_blocked > 0 && rec.n_back > 0);
+	rec.last = true;
+	return r == 0 && rec.n_blocked > 0 ? recover_pass(&rec) : r;
 }

@@ -10,6 +10,7 @@
 enum outcome {
 	SETTLED,   /* it has nothing more to say */
 	FORGOTTEN, /* the same, and it is deleted already */
+	BLOCKED,   /* perhaps another is settled first */
 	PASSED_BY, /* it was logged why: to be asked again at the next start */
 };
 
@@ -40,6 +41,10 @@ int place_sync(const struct place_now *now); /* fsync of the directory, if there
 struct recovery {
 	struct tier *t;
 	unsigned n_synced; /* directories */
+	/* of this pass over all intents */
+	unsigned n_back;    /* renamings that were taken back */
+	unsigned n_blocked; /* that could not be: other rows are in their way, or theirs are gone */
+	bool last;	    /* nothing more will move: these are left as they are */
 };
 /* What was done before the kill is on the disk, as far as this place goes.  0 or -errno. */
 int recovery_sync(struct recovery *rec, const struct place_now *now);

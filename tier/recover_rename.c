@@ -135,7 +135,7 @@ static int back_run(struct tx *tx, void *arg)
 	struct renaming *m = arg;
 	int r = rename_rows_back(m->t, tx, &m->done, &m->back);
 
-	return r < 0 ? r : tx_intent_delete(tx, m->intent);
+	return r < 0 || !m->back ? r : tx_intent_delete(tx, m->intent);
 }
 
 /* With the intent, in one commit: who is killed here does it again or not at all. */
@@ -143,12 +143,23 @@ static int take_back(struct renaming *m)
 {
 	int r = catalogue_write(m->t->cat, SYNC_NORMAL, back_run, m);
 
-	if (r < 0)
+	if (r == -EINVAL) /* a directory would be below itself */
+		m->back = false;
+	else if (r < 0)
 		return r;
-	if (m->back)
+	if (m->back) {
+		m->rec->n_back++;
 		log_info("'%s' was being renamed to '%s' when ebbfs was killed: that is taken back",
 			 m->done.from.path, m->done.to.path);
-	return FORGOTTEN;
+		return FORGOTTEN;
+	}
+	m->rec->n_blocked++;
+	if (!m->rec->last)
+		return BLOCKED;
+	log_warning("'%s' was being renamed to '%s' when ebbfs was killed, and others have gone on "
+		    "with these names: they stay as they are",
+		    m->done.from.path, m->done.to.path);
+	return SETTLED;
 }
 
 static int follow_cache(struct renaming *m)

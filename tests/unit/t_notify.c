@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "backend/sink_ops.h"
 #include "lib/clock.h"
@@ -144,13 +145,13 @@ static void put_file(struct rig *rig, uint64_t ino, int64_t objdir)
 	assert_int_equal(catalogue_write(rig->t->cat, SYNC_NORMAL, file_run, &row), 0);
 }
 
-enum { LONG = 1, NOWHERE, NO_NAME, GOOD, BETTER };
+enum { LONG = 1, NOWHERE, NO_NAME, GOOD, BETTER, BEHIND };
 
 static void what_cannot_be_looked_up_waits(void **state)
 {
 	struct rig *rig = rig_new(RIG_MEM, "es_bulk=2,archive_after=1h");
 	struct fake f = { .told = "\n" };
-	char long_path[400] = "", *error;
+	char long_path[400] = "", link[600], *error;
 	int64_t next_ns, then_ns;
 	int tries;
 	struct event_row ev;
@@ -169,8 +170,13 @@ static void what_cannot_be_looked_up_waits(void **state)
 	put_event(rig, NO_NAME, (char[]){ "d/../x" });
 	put_event(rig, GOOD, (char[]){ "d/gone" });
 	put_event(rig, BETTER, (char[]){ "e/gone" });
+	/* a symlink has the directory's name: what was below it is gone */
+	rig_path(rig, "link", link, sizeof(link));
+	assert_int_equal(symlink("d", link), 0);
+	put_event(rig, BEHIND, (char[]){ "link/sub/gone" });
 	rig_start(rig);
 	rig_until(was_told(&f, "d/gone") && was_told(&f, "e/gone"));
+	rig_until(was_told(&f, "link/sub/gone"));
 	rig_until(notify_told(rig->t, GOOD) == 1 && notify_told(rig->t, BETTER) == 1);
 
 	/* the others wait, are not told of, and say why */
