@@ -279,6 +279,7 @@ def test_full(ceph, pool, store, what):
         ceph.unset_full(which)
     # Nobody writes, and still it is noticed.
     s.wait_health(True)
+    proc.wait_until(lambda: s.logged("has room again"), 30, "the log says so")  # after health does
     assert len(s.logged("has room again")) == 1
     assert s("put", "l", "node/1", "x") == "0"
     assert s("list", ".ebb/probe") == ("0", "0")
