@@ -288,10 +288,10 @@ static int make_name(struct tier *t, struct node *parent, struct making *m, make
 	r = make_in(t, parent, m, make, cred, wait, &st);
 	if (r != 0)
 		return r;
+	reaper_touch(t, parent);
 	r = new_node(t, parent, m->name, &st, ret);
 	if (r < 0)
 		return r;
-	reaper_touch(t, parent);
 	*ret_st = st;
 	return 0;
 }
@@ -357,13 +357,13 @@ int ns_create(struct tier *t, struct node *parent, const char *name, mode_t mode
 		return wait ? open_existing(t, parent, name, flags, ret) : TIER_PARK;
 	if (r != 0)
 		return r;
+	reaper_touch(t, parent);
 	r = new_node(t, parent, name, &c.st, &c.node);
 	if (r < 0) {
 		close(m.fd);
 		return r;
 	}
 	node_open_begin(t->tree, c.node, true, true);
-	reaper_touch(t, parent);
 	c.fd = m.fd;
 	*ret = c;
 	return 0;

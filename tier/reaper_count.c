@@ -128,9 +128,25 @@ static void add_up(struct dir_counts *sum, const struct dir_counts *c)
 		sum->oldest_local_ns = c->oldest_local_ns;
 }
 
+/* What was counted is what it holds; false: it was looked at for nothing. */
+static bool count_end(struct reaper *r, struct reap_dir *e, const struct look *l, int result)
+{
+	bool ours;
+
+	lock_take(&r->lock);
+	ours = e->counter == l;
+	if (ours)
+		e->counter = NULL;
+	if (ours && result != -ECANCELED)
+		e->counts = l->counts;
+	lock_drop(&r->lock);
+	return ours && result != -ECANCELED;
+}
+
 /*
  * What a directory holds now, if it was touched and there is time; else what it held then.
- * While somebody works on it that moves: then its mark stays, and it is counted for us alone.
+ * While somebody works on it, or counts it, that moves: then its mark stays, and it is counted for
+ * us alone.
  */
 static void count_dir(struct reaper *r, struct reap_dir *e, int64_t until_ms,
 		      struct dir_counts *sum)
@@ -138,34 +154,27 @@ static void count_dir(struct reaper *r, struct reap_dir *e, int64_t until_ms,
 	struct look l = { .r = r, .dir = e->node, .until_ms = until_ms };
 	bool may_look = clock_mono_ms() < until_ms;
 	/* before busy: who works on it clears the mark once it is busy, and counts before it ends */
-	bool changed = may_look && table_is_changed(r, e), busy;
+	bool changed = may_look && table_is_changed(r, e), moves;
 	struct dir_counts was;
+	int result;
 
 	lock_take(&r->lock);
-	busy = e->busy;
+	moves = e->busy || e->counter;
 	was = e->counts;
 	l.future = e->future;
+	if (changed && !moves)
+		e->counter = &l;
 	lock_drop(&r->lock);
-	if (!changed && !(may_look && busy)) {
+	if (!changed && !(may_look && moves)) {
 		add_up(sum, &was);
 		return;
 	}
-	if (!busy)
+	if (!moves)
 		table_clear_changed(r, e);
-	/* gone: nothing is there */
-	if (look_dir(&l) == -ECANCELED) {
-		add_up(sum, &was);
-		if (!busy)
-			(void)table_touch(r, e->node, false); /* its mark is back */
-		return;
-	}
-	add_up(sum, &l.counts);
-	if (busy)
-		return;
-	lock_take(&r->lock);
-	if (!e->busy)
-		e->counts = l.counts;
-	lock_drop(&r->lock);
+	result = look_dir(&l); /* gone: nothing is there */
+	add_up(sum, result == -ECANCELED ? &was : &l.counts);
+	if (!moves && !count_end(r, e, &l, result))
+		(void)table_touch(r, e->node, false); /* its mark is back */
 }
 
 int reaper_status(struct tier *t, struct reaper_status *ret)
@@ -221,7 +230,7 @@ static bool may_hold_local(struct reaper *r, struct reap_dir *e)
 	bool may = table_is_changed(r, e);
 
 	lock_take(&r->lock);
-	may = may || e->busy || e->users > 1 || e->counts.local_files + e->counts.other_files > 0;
+	may = may || e->busy || e->counter || e->counts.local_files + e->counts.other_files > 0;
 	lock_drop(&r->lock);
 	return may;
 }

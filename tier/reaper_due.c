@@ -134,6 +134,7 @@ bool table_remove_locked(struct reaper *r, struct reap_dir *e)
 void table_begin_locked(struct reaper *r, struct reap_dir *e, bool whole)
 {
 	e->busy = true;
+	e->counter = NULL;
 	e->nothing = false;
 	if (whole)
 		e->archive_ms = e->release_ms =
@@ -163,14 +164,18 @@ struct reap_dir *table_own(struct reaper *r, struct node *dir, bool whole)
 	return e;
 }
 
-/* Nothing of ours is in it: it need not be known. */
-static bool holds_nothing(const struct look *l, int result)
+/*
+ * Nothing of ours is in it, and nothing is due: it need not be known.  What was touched while
+ * it was looked at, and taken into the heap by then, is due.
+ */
+static bool holds_nothing(const struct reap_dir *e, const struct look *l, int result)
 {
+	if (e->archive_ms != REAP_NEVER || e->release_ms != REAP_NEVER)
+		return false;
 	if (result == -ENOENT)
 		return true;
 	return result == 0 &&
-	       l->counts.local_files + l->counts.archived_files + l->counts.other_files == 0 &&
-	       l->next_release_ms == REAP_NEVER && l->next_archive_ms == REAP_NEVER;
+	       l->counts.local_files + l->counts.archived_files + l->counts.other_files == 0;
 }
 
 static void take_over_locked(struct reap_dir *e, const struct look *l, int result)
@@ -201,7 +206,7 @@ void table_disown(struct reaper *r, struct reap_dir *e, const struct look *l, in
 	if (l)
 		take_over_locked(e, l, result);
 	table_schedule_locked(r, e);
-	e->nothing = l && holds_nothing(l, result);
+	e->nothing = l && holds_nothing(e, l, result);
 	gone = e->nothing && table_remove_locked(r, e);
 	cond_broadcast(&r->idle);
 	lock_drop(&r->lock);

@@ -136,6 +136,7 @@ struct reap_dir {
 	bool busy;			/* somebody works on it */
 	bool nothing;			/* it held nothing: who uses it last forgets it */
 	unsigned users;			/* who waits for it or looks at its counts */
+	const struct look *counter;	/* the look that a status has it counted by, or NULL */
 	unsigned fails, release_fails;	/* in a row */
 	int64_t retry_ms;		/* the store failed it: nothing of it is archived before */
 	uint64_t failed_in;		/* the spell in which it did so last */

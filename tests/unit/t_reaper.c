@@ -368,6 +368,88 @@ static void status_is_true_now(void **state)
 	rig_free(rig);
 }
 
+/* A file comes into an empty directory just then, and its touch is taken in before the end. */
+static void touched_while_looked_at(void **state)
+{
+	struct rig *rig = rig_idle("archive_after=1s,release_after=24h");
+	struct reaper *r = rig->t->reaper;
+	struct node *dir;
+	struct look l = { .r = r };
+	struct reap_dir *e;
+
+	(void)state;
+	rig_capture(rig, "d/other", 1);
+	rig_unlink(rig, "d/other");
+	l.dir = dir = rig_dir(rig, "d");
+	e = table_own(r, dir, true);
+	table_clear_changed(r, e);
+	assert_int_equal(look_dir(&l), 0);
+	rig_capture(rig, "d/a", 2);
+	rig_touch(rig, "d");
+	lock_take(&r->lock);
+	table_adopt_locked(r);
+	lock_drop(&r->lock);
+	table_disown(r, e, &l, 0);
+	node_put(rig->t->tree, dir);
+	assert_int_equal(known_directories(rig), 1);
+	assert_int_equal(rig_status(rig).local_files, 1);
+	rig_start(rig);
+	rig_until(rig_state(rig, "d/a") == STATE_ARCHIVED);
+	rig_free(rig);
+}
+
+#define STATUS_ROUNDS 300
+
+struct asker {
+	struct rig *rig;
+	pthread_barrier_t *barrier;
+	unsigned n_wrong;
+};
+
+static void *ask(void *arg)
+{
+	struct asker *a = arg;
+
+	for (unsigned i = 1; i <= STATUS_ROUNDS; i++) {
+		pthread_barrier_wait(a->barrier); /* a file was made */
+		a->n_wrong += rig_status(a->rig).local_files != i;
+		pthread_barrier_wait(a->barrier);
+	}
+	return NULL;
+}
+
+/* Each is told of the file, whoever of them looks for it. */
+static void status_of_two(void **state)
+{
+	struct rig *rig = rig_idle("archive_after=1h");
+	pthread_barrier_t barrier;
+	pthread_t thread[2];
+	struct asker a[2];
+	char path[32];
+
+	(void)state;
+	rig_start(rig);
+	rig_until(!rig_status(rig).scanning);
+	pthread_barrier_init(&barrier, NULL, 3);
+	for (int k = 0; k < 2; k++) {
+		a[k] = (struct asker){ .rig = rig, .barrier = &barrier };
+		assert_int_equal(pthread_create(&thread[k], NULL, ask, &a[k]), 0);
+	}
+	for (unsigned i = 1; i <= STATUS_ROUNDS; i++) {
+		snprintf(path, sizeof(path), "d/%u", i);
+		rig_write(rig, path, "1", 1);
+		rig_touch(rig, "d");
+		pthread_barrier_wait(&barrier);
+		pthread_barrier_wait(&barrier);
+	}
+	for (int k = 0; k < 2; k++) {
+		assert_int_equal(pthread_join(thread[k], NULL), 0);
+		assert_int_equal(a[k].n_wrong, 0);
+	}
+	pthread_barrier_destroy(&barrier);
+	rig_free(rig);
+}
+
 #define TOUCH_DIRS 500
 #define TOUCH_ROUNDS 40
 
@@ -427,6 +509,8 @@ int main(void)
 		cmocka_unit_test(under_pressure),
 		cmocka_unit_test(locate),
 		cmocka_unit_test(status_is_true_now),
+		cmocka_unit_test(touched_while_looked_at),
+		cmocka_unit_test(status_of_two),
 		cmocka_unit_test(many_touch),
 	};
 
