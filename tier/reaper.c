@@ -19,7 +19,7 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/text.h"
-#include "tier/reaper_int.h"
+#include "tier/reaper_look.h"
 
 #define TICK_MS 1000
 #define HOLD_MS 2000 /* due, but not now: outside the windows, the store is down */
@@ -80,6 +80,13 @@ static void space_out(struct reaper *r, struct look *l)
 		l->next_release_ms = release;
 }
 
+/* A look that only releases, as pressure asks for again and again, puts off no archiving. */
+static void keep_due(struct look *l, int64_t archive_ms)
+{
+	if (!(l->what & LOOK_ARCHIVE) && l->next_archive_ms != REAP_NEVER)
+		look_sooner(&l->next_archive_ms, archive_ms);
+}
+
 static int look_at(struct reaper *r, struct reap_dir *e, struct look *l)
 {
 	int result;
@@ -115,6 +122,7 @@ void reap_job(struct job *job)
 	struct reap_dir *e = (struct reap_dir *)((char *)job - offsetof(struct reap_dir, job));
 	struct reaper *r = e->r;
 	struct look l = { .r = r, .dir = e->node };
+	int64_t archive_ms;
 	unsigned asked;
 	bool mine;
 	int result;
@@ -123,6 +131,7 @@ void reap_job(struct job *job)
 	e->queued = false;
 	r->n_queued--;
 	asked = e->ask;
+	archive_ms = e->archive_ms;
 	l.what = backoff_left_locked(r, e, asked);
 	l.why = e->why;
 	mine = l.what && !e->busy && !atomic_load(&r->stopping);
@@ -139,6 +148,7 @@ void reap_job(struct job *job)
 	if (!mine)
 		return; /* whoever has it may have freed it by now */
 	result = look_at(r, e, &l);
+	keep_due(&l, archive_ms);
 	lock_take(&r->lock);
 	job_ends_locked(r, asked);
 	lock_drop(&r->lock);

@@ -9,11 +9,15 @@
  *	  known to be ours, or the
  *	  catalogue is read-only
  *	something was archived		all go on, but for those that wait by themselves
+ *	a directory's batches fail,	the rest of it is left alone, too
+ *	  several, nothing works
+ *	pressure asks in vain		it asks others first, and that one again after a wait
+ *					of its own
  *
  * Always true: no wait is longer than BACKOFF_MOST_MS; directories that fail for ever hold
- * back no other: tried are first those that failed least often, of these the one that has
- * waited longest and the one that has waited least in turn, or it would be behind all of
- * those that have not failed yet but will.
+ * back no other: tried are first those that the store failed least often, of these the one
+ * that has waited longest and the one that has waited least in turn, or it would be behind
+ * all of those that have not failed yet but will.
  */
 #include <errno.h>
 
@@ -22,9 +26,8 @@
 
 #define BACKOFF_LEAST_MS 1000
 #define BACKOFF_MOST_MS 60000
-#define TRIAL_MOST_MS 8000 /* between two that are tried: the next one may be better */
-#define PRESSED_MS 10000   /* a directory in which pressure found nothing to do */
-#define FAILING_MOST 3	   /* so many different directories: it is the store */
+#define BACKOFF_SHORT_MS 8000 /* for what may be better at any time: another directory, a sink */
+#define FAILING_MOST 3	      /* so many different directories, or batches: it is the store */
 
 static int64_t backoff_ms(unsigned fails, int64_t most_ms)
 {
@@ -51,11 +54,7 @@ static void note_store_locked(struct reaper *r, struct reap_dir *e, const struct
 {
 	int64_t now = clock_mono_ms();
 
-	if (l->archived > 0 && !all) {
-		r->spell++;
-		r->n_failing = r->store_fails = 0;
-		r->pause_until_ms = 0;
-	}
+	e->store_fails = l->store_error ? e->store_fails + 1 : 0;
 	if (!l->store_error)
 		return;
 	if (e->failed_in != r->spell) {
@@ -66,7 +65,7 @@ static void note_store_locked(struct reaper *r, struct reap_dir *e, const struct
 	if ((all || r->n_failing >= FAILING_MOST) && now >= r->pause_until_ms) {
 		r->store_fails++;
 		r->pause_until_ms =
-			now + backoff_ms(r->store_fails, all ? BACKOFF_MOST_MS : TRIAL_MOST_MS);
+			now + backoff_ms(r->store_fails, all ? BACKOFF_MOST_MS : BACKOFF_SHORT_MS);
 	}
 }
 
@@ -89,6 +88,37 @@ static void note_archive_locked(struct reaper *r, struct reap_dir *e, struct loo
 		l->next_archive_ms = again;
 }
 
+static void note_press_locked(struct reap_dir *e, const struct look *l)
+{
+	enum press what = l->what & LOOK_UNTIL_LOW ? PRESS_RELEASE : PRESS_ARCHIVE;
+	bool fruitless = (what == PRESS_RELEASE ? l->released : l->archived) == 0;
+	int64_t most_ms = l->again_release ? BACKOFF_SHORT_MS : BACKOFF_MOST_MS;
+
+	e->press[what].why = l->why;
+	e->press[what].fruitless = fruitless ? e->press[what].fruitless + 1 : 0;
+	e->press[what].until_ms = 0;
+	if (fruitless)
+		e->press[what].until_ms =
+			clock_mono_ms() + backoff_ms(e->press[what].fruitless, most_ms);
+}
+
+void backoff_worked(struct reaper *r)
+{
+	if (is_of_all(r->t, 0))
+		return;
+	lock_take(&r->lock);
+	r->spell++;
+	r->n_failing = r->store_fails = 0;
+	r->pause_until_ms = 0;
+	lock_drop(&r->lock);
+}
+
+bool backoff_is_hopeless(const struct look *l)
+{
+	/* a command tells of each file */
+	return !l->tell && l->n_refused >= FAILING_MOST;
+}
+
 void backoff_note(struct reaper *r, struct reap_dir *e, struct look *l)
 {
 	bool all = l->store_error && is_of_all(r->t, l->store_error);
@@ -101,9 +131,8 @@ void backoff_note(struct reaper *r, struct reap_dir *e, struct look *l)
 	again = clock_mono_ms() + backoff_ms(e->release_fails, BACKOFF_MOST_MS);
 	if (l->again_release && again < l->next_release_ms)
 		l->next_release_ms = again;
-	if ((l->what & (LOOK_ANY_ARCHIVE_AGE | LOOK_UNTIL_LOW)) && l->released + l->archived == 0)
-		e->pressed_ms =
-			clock_mono_ms() + (l->again_release ? BACKOFF_LEAST_MS : PRESSED_MS);
+	if (l->what & (LOOK_ANY_ARCHIVE_AGE | LOOK_UNTIL_LOW))
+		note_press_locked(e, l);
 	lock_drop(&r->lock);
 }
 
@@ -138,9 +167,10 @@ struct reap_dir *backoff_trial_locked(struct reaper *r, int64_t now)
 
 		if (e->queued || e->busy || now < e->archive_ms || now < e->retry_ms)
 			continue;
-		if (!best || e->fails < best->fails ||
-		    (e->fails == best->fails && (newest ? e->archive_ms > best->archive_ms
-							: e->archive_ms < best->archive_ms)))
+		if (!best || e->store_fails < best->store_fails ||
+		    (e->store_fails == best->store_fails &&
+		     (newest ? e->archive_ms > best->archive_ms
+			     : e->archive_ms < best->archive_ms)))
 			best = e;
 	}
 	return best;

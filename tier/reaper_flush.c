@@ -42,11 +42,12 @@ void look_count_local(struct look *l, uint64_t size, int64_t ctime_ns, bool wait
 		older(&l->counts.oldest_local_ns, ctime_ns);
 }
 
-void look_count_archived(struct look *l, uint64_t size, int64_t ctime_ns)
+void look_count_archived(struct look *l, uint64_t size, int64_t ctime_ns, bool may_go)
 {
 	l->counts.archived_files++;
 	l->counts.archived_bytes += size;
-	older(&l->counts.oldest_archived_ns, ctime_ns);
+	if (may_go)
+		older(&l->counts.oldest_archived_ns, ctime_ns);
 }
 
 void look_count_stale(struct look *l, const struct file_row *row)
@@ -79,8 +80,8 @@ static bool is_store_error(int r)
 	       r == -EROFS;
 }
 
-/* Its local copy may be released at some time. */
-static void expect_release(struct look *l, const char *name, uint64_t size, int64_t ctime_ns)
+/* May its local copy be released at some time? */
+static bool expect_release(struct look *l, const char *name, uint64_t size, int64_t ctime_ns)
 {
 	struct policy_says says;
 	int64_t age_ms = (l->now_ns - ctime_ns) / 1000000, wait_ms;
@@ -88,10 +89,11 @@ static void expect_release(struct look *l, const char *name, uint64_t size, int6
 	strcpy(l->path + l->dir_len, name);
 	policy_ask(l->r->t->policy, l->path, name, size, &says);
 	if (!says.release)
-		return;
+		return false;
 	wait_ms = says.release_after_ms - (age_ms > 0 ? age_ms : 0);
 	look_sooner(&l->next_release_ms,
 		    l->now_ms + (wait_ms > LOOK_AGAIN_MS ? wait_ms : LOOK_AGAIN_MS));
+	return true;
 }
 
 /* Words for a result that is no plain errno. */
@@ -112,15 +114,18 @@ void look_failed(struct look *l, const char *name, int r)
 	tell_failed(l, name, r);
 }
 
-static void archive_failed(struct look *l, const struct archive_file *f, bool whole_batch)
+/* True: it is the store that did not take it. */
+static bool archive_failed(struct look *l, const struct archive_file *f, bool whole_batch)
 {
+	bool is_store = false;
+
 	if (f->result == -ENOENT && !whole_batch)
-		return;
+		return false;
 	look_count_stale_name(l, f->name);
 	if (f->result == -EPERM) {
 		l->counts.other_files++;
 		look_tell(l, TOLD_SKIPPED, f->name, LOOK_NOT_PLAIN, 0);
-		return;
+		return false;
 	}
 	look_count_local(l, f->id.size, f->id.ctime_ns, true);
 	if (!whole_batch &&
@@ -130,13 +135,12 @@ static void archive_failed(struct look *l, const struct archive_file *f, bool wh
 				f->result == -ECANCELED ? "the work was stopped first"
 							: LOOK_BEING_WRITTEN,
 				TOLD_SKIPPED);
-		return;
+		return false;
 	}
-	if (is_store_error(f->result))
-		l->store_error = f->result;
-	else
-		l->file_error = f->result;
+	is_store = is_store_error(f->result);
+	*(is_store ? &l->store_error : &l->file_error) = f->result;
 	tell_failed(l, f->name, f->result);
+	return is_store;
 }
 
 /* Which transaction a release of what was just archived has to wait for. */
@@ -162,16 +166,17 @@ static void on_archived(void *arg, const struct archive_file *files, size_t n, b
 	struct look *l = arg;
 	const char *last = NULL;
 	uint64_t bytes = 0, sent = 0;
+	bool refused = false;
 
 	for (size_t i = 0; i < n; i++) {
 		const struct archive_file *f = &files[i];
 
 		if (f->result < 0) {
-			archive_failed(l, f, whole);
+			refused |= archive_failed(l, f, whole);
 			continue;
 		}
-		look_count_archived(l, f->id.size, f->id.ctime_ns);
-		expect_release(l, f->name, f->id.size, f->id.ctime_ns);
+		look_count_archived(l, f->id.size, f->id.ctime_ns,
+				    expect_release(l, f->name, f->id.size, f->id.ctime_ns));
 		look_tell(l, TOLD_ARCHIVED, f->name, NULL, f->id.size);
 		last = f->name;
 		bytes += f->bytes;
@@ -179,13 +184,26 @@ static void on_archived(void *arg, const struct archive_file *files, size_t n, b
 		l->archived++;
 	}
 	reaper_count_archived(l->r, sent, bytes);
+	if (sent > 0)
+		backoff_worked(l->r);
+	l->n_refused = sent > 0 ? 0 : l->n_refused + refused;
+	l->gave_up = l->gave_up || backoff_is_hopeless(l);
 	if (last)
 		note_txn(l, last);
 }
 
+static bool archiving_is_stopped(void *arg)
+{
+	const struct look *l = arg;
+
+	return l->gave_up || look_is_stopped(arg);
+}
+
 void look_flush_due(struct look *l)
 {
-	struct archive_watch watch = { .stopped = look_is_stopped, .done = on_archived, .arg = l };
+	struct archive_watch watch = { .stopped = archiving_is_stopped,
+				       .done = on_archived,
+				       .arg = l };
 
 	if (l->n_due == 0)
 		return;
@@ -231,7 +249,7 @@ static void release_failed(struct look *l, const struct release_item *item,
 	default:
 		look_failed(l, item->name, item->result);
 	}
-	look_count_archived(l, info->size, info->ctime_ns);
+	look_count_archived(l, info->size, info->ctime_ns, true);
 }
 
 static void check_low(struct look *l)

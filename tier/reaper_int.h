@@ -41,7 +41,7 @@ struct dir_counts {
 	uint64_t other_files;
 	uint64_t stale_files, stale_bytes; /* rows of local or other files: they prove nothing */
 	int64_t oldest_local_ns;	   /* ctime; 0 none; of those that will be archived */
-	int64_t oldest_archived_ns;	   /* ctime; 0 none */
+	int64_t oldest_archived_ns;	   /* ctime; 0 none; of those that may be released */
 };
 
 /* Files from the future are aged from when they were first seen; one mark a directory. */
@@ -83,6 +83,7 @@ struct look {
 	uint64_t n_entries; /* in the cache directory */
 	bool again_release; /* not journalled, not told: soon */
 	int store_error;    /* the store took nothing of something */
+	unsigned n_refused; /* so many batches in a row it took nothing of at all */
 	int file_error;	    /* some file failed for a reason of its own */
 	int64_t young_ms;   /* how long until the last file is old enough to be read */
 	int64_t txn;	    /* newest transaction a release has to wait for */
@@ -93,6 +94,7 @@ struct look {
 	size_t dir_len;
 	int64_t now_ms, now_ns;
 	bool enough;		  /* the low watermark is reached */
+	bool gave_up;		  /* the store takes nothing: no more of it is archived */
 	struct archive_file *due; /* owned */
 	size_t n_due, due_room;
 	uint64_t due_bytes;
@@ -118,6 +120,9 @@ int scan_dir(struct tier *t, struct node *dir, int (*sub)(void *arg, const char 
 
 /* ---- directories ------------------------------------------------------------- */
 
+/* What pressure asks of a directory. */
+enum press { PRESS_RELEASE, PRESS_ARCHIVE, N_PRESS };
+
 struct reap_dir {
 	struct reaper *r;  /* constant */
 	struct node *node; /* counted; constant */
@@ -138,11 +143,16 @@ struct reap_dir {
 	unsigned users;			/* who waits for it or looks at its counts */
 	const struct look *counter;	/* the look that a status has it counted by, or NULL */
 	unsigned fails, release_fails;	/* in a row */
+	unsigned store_fails;		/* of fails: the store's */
 	int64_t retry_ms;		/* the store failed it: nothing of it is archived before */
 	uint64_t failed_in;		/* the spell in which it did so last */
-	int64_t pressed_ms;		/* pressure does not ask again before */
-	unsigned ask;			/* LOOK_*, for the job */
-	bool is_trial;			/* the one that is tried while the store takes nothing */
+	struct {
+		int64_t until_ms;     /* it does not ask again before */
+		unsigned fruitless;   /* asked in vain, in a row */
+		enum release_why why; /* the last time */
+	} press[N_PRESS];
+	unsigned ask;  /* LOOK_*, for the job */
+	bool is_trial; /* the one that is tried while the store takes nothing */
 	enum release_why why;
 	struct dir_counts counts;
 	/* owned by who made it busy */
@@ -232,7 +242,11 @@ struct reap_dir *table_own(struct reaper *r, struct node *dir, bool whole);
 /* What was seen (NULL: nothing whole) is its state now; it may be forgotten. */
 void table_disown(struct reaper *r, struct reap_dir *e, const struct look *l, int result);
 
-/* reaper_backoff.c: after a look; when it is due again is put into l. */
+/* reaper_backoff.c: the store took something.  The reaper's lock is not held. */
+void backoff_worked(struct reaper *r);
+/* It took nothing of so many batches of one look: it is not asked for the rest. */
+bool backoff_is_hopeless(const struct look *l);
+/* After a look; when it is due again is put into l. */
 void backoff_note(struct reaper *r, struct reap_dir *e, struct look *l);
 /* Nothing of it is archived now. */
 bool backoff_waits_locked(const struct reaper *r, const struct reap_dir *e, int64_t now);

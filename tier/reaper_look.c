@@ -109,7 +109,7 @@ static bool look_local(struct look *l, const char *name, const struct stat *st, 
 	if (any_age)
 		wait_ms = l->what & LOOK_DRY ? 0 : local_settles_ms(l->r->t, st);
 	if (wait_ms <= 0 && !temporary && says->archive && (l->what & LOOK_ARCHIVE) &&
-	    !(l->what & LOOK_DRY)) {
+	    !l->gave_up && !(l->what & LOOK_DRY)) {
 		collect_due(l, name, st, has_row, -wait_ms, says->archive_after_ms);
 		return false;
 	}
@@ -160,7 +160,7 @@ static void look_archived(struct look *l, const char *name, const struct stat *s
 			look_flush_cold(l);
 		return;
 	}
-	look_count_archived(l, info.size, info.ctime_ns);
+	look_count_archived(l, info.size, info.ctime_ns, says->release);
 	if (says->release)
 		look_sooner(&l->next_release_ms, l->now_ms + (wait_ms > 0 ? wait_ms : 0));
 	if (!(l->what & LOOK_RELEASE))
@@ -187,7 +187,7 @@ static void leave(struct look *l, const char *name, const struct stat *st, bool 
 		release_ms = says->release_after_ms - age_ms;
 
 	if (archived) {
-		look_count_archived(l, (uint64_t)st->st_size, c);
+		look_count_archived(l, (uint64_t)st->st_size, c, says->release);
 		if (says->release)
 			look_sooner(&l->next_release_ms,
 				    l->now_ms + (release_ms > 0 ? release_ms : 0));

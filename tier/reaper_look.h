@@ -27,7 +27,8 @@ void look_failed(struct look *l, const char *name, int r);
 
 /* waits: for its age, or for the store; else it stays local for ever. */
 void look_count_local(struct look *l, uint64_t size, int64_t ctime_ns, bool waits);
-void look_count_archived(struct look *l, uint64_t size, int64_t ctime_ns);
+/* may_go: some time its local copy is released; no rule is against it. */
+void look_count_archived(struct look *l, uint64_t size, int64_t ctime_ns, bool may_go);
 
 /* A file that stays or waits has a row, which proves nothing for it. */
 void look_count_stale(struct look *l, const struct file_row *row);

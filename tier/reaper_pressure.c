@@ -16,53 +16,77 @@
 
 #define TELL_MS 60000
 
-static bool is_free_locked(const struct reap_dir *e, int64_t now)
+static struct reap_dir *oldest_archived_locked(struct reaper *r, int64_t now, enum release_why why)
+	REQUIRES(r->lock);
+static struct reap_dir *oldest_local_locked(struct reaper *r, int64_t now, enum release_why why)
+	REQUIRES(r->lock);
+static void relieve_locked(struct reaper *r, enum release_why why) REQUIRES(r->lock);
+
+/* Nor is it waited for longer when more may be done to it than the last time. */
+static bool is_free_locked(const struct reap_dir *e, enum press what, int64_t now,
+			   enum release_why why)
 {
-	return !e->busy && !e->queued && e->pressed_ms <= now;
+	return !e->busy && !e->queued &&
+	       (e->press[what].until_ms <= now || e->press[what].why < why);
+}
+
+/* Which first: where pressure asked in vain least often, of these the oldest. */
+static bool is_before(const struct reap_dir *e, int64_t ns, const struct reap_dir *best,
+		      int64_t best_ns, enum press what)
+{
+	if (!best || e->press[what].fruitless != best->press[what].fruitless)
+		return !best || e->press[what].fruitless < best->press[what].fruitless;
+	return ns < best_ns;
 }
 
 /* The directory whose archived copies are oldest, or NULL. */
-static struct reap_dir *oldest_archived_locked(struct reaper *r, int64_t now) REQUIRES(r->lock);
-static struct reap_dir *oldest_local_locked(struct reaper *r, int64_t now) REQUIRES(r->lock);
-static void relieve_locked(struct reaper *r, enum release_why why) REQUIRES(r->lock);
-
-static struct reap_dir *oldest_archived_locked(struct reaper *r, int64_t now)
+static struct reap_dir *oldest_archived_locked(struct reaper *r, int64_t now, enum release_why why)
 {
 	struct reap_dir *best = NULL;
+	int64_t best_ns = 0;
 
 	for (size_t i = 0; i < r->n_heap; i++) {
 		struct reap_dir *e = r->heap[i];
+		int64_t ns = e->counts.oldest_archived_ns;
 
-		if (e->counts.archived_files > 0 && is_free_locked(e, now) &&
-		    (!best || e->counts.oldest_archived_ns < best->counts.oldest_archived_ns))
-			best = e;
+		if (ns == 0 || !is_free_locked(e, PRESS_RELEASE, now, why) ||
+		    !is_before(e, ns, best, best_ns, PRESS_RELEASE))
+			continue;
+		best = e;
+		best_ns = ns;
 	}
 	return best;
 }
 
-/* Of those that did not fail; if there is none, of those that did. */
-static struct reap_dir *oldest_local_locked(struct reaper *r, int64_t now)
+/* Of those that the store did not fail; if there is none, of those that it did. */
+static struct reap_dir *oldest_local_locked(struct reaper *r, int64_t now, enum release_why why)
 {
 	struct reap_dir *best = NULL;
+	int64_t best_ns = 0;
 
 	for (size_t i = 0; i < r->n_heap; i++) {
 		struct reap_dir *e = r->heap[i];
+		int64_t ns = e->counts.oldest_local_ns;
+		bool failed = e->store_fails > 0;
 
-		if (e->counts.oldest_local_ns == 0 || !is_free_locked(e, now) ||
+		if (ns == 0 || !is_free_locked(e, PRESS_ARCHIVE, now, why) ||
 		    backoff_waits_locked(r, e, now))
 			continue;
-		if (!best || (e->fails == 0) > (best->fails == 0) ||
-		    ((e->fails == 0) == (best->fails == 0) &&
-		     e->counts.oldest_local_ns < best->counts.oldest_local_ns))
-			best = e;
+		if (best && failed != (best->store_fails > 0)
+			    ? failed
+			    : !is_before(e, ns, best, best_ns, PRESS_ARCHIVE))
+			continue;
+		best = e;
+		best_ns = ns;
 	}
-	if (best && best->fails == 0)
+	if (best && best->store_fails == 0)
 		return best;
 	/* Not looked at yet, but something was put there. */
 	for (size_t i = 0; i < r->n_heap; i++) {
 		struct reap_dir *e = r->heap[i];
 
-		if (is_free_locked(e, now) && e->archive_ms != REAP_NEVER && e->fails == 0)
+		if (is_free_locked(e, PRESS_ARCHIVE, now, why) && e->archive_ms != REAP_NEVER &&
+		    e->store_fails == 0)
 			return e;
 	}
 	return best;
@@ -73,11 +97,11 @@ static void relieve_locked(struct reaper *r, enum release_why why)
 	int64_t now = clock_mono_ms();
 
 	while (r->n_pressing < r->t->conf->archive_jobs) {
-		struct reap_dir *e = oldest_archived_locked(r, now);
+		struct reap_dir *e = oldest_archived_locked(r, now, why);
 		unsigned ask = LOOK_RELEASE | LOOK_ANY_RELEASE_AGE | LOOK_UNTIL_LOW;
 
 		if (!e && backoff_is_free_locked(r, now)) {
-			e = oldest_local_locked(r, now);
+			e = oldest_local_locked(r, now, why);
 			ask = LOOK_ARCHIVE | LOOK_ANY_ARCHIVE_AGE;
 		}
 		if (!e)

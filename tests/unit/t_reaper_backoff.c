@@ -10,7 +10,9 @@
 /* cmocka wants these first. */
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "lib/clock.h"
 #include "tests/unit/tier_rig.h"
@@ -181,12 +183,178 @@ static void under_pressure(void **state)
 	rig_free(rig);
 }
 
+/* What was archived first of all is open for good: what else is there goes all the same. */
+static void under_pressure_and_open(void **state)
+{
+	struct rig *rig = rig_new(RIG_MEM, OPTIONS ",high=1,low=0");
+	char path[600], name[64];
+	int fd[6];
+
+	(void)state;
+	rig_open(rig);
+	assert_int_equal(conf_set(&rig->conf, "archive_after", "1h", rig->err, sizeof(rig->err)),
+			 0);
+	for (unsigned i = 0; i < 6; i++) {
+		snprintf(name, sizeof(name), "open%u/a", i);
+		rig_capture(rig, name, i + 1);
+		assert_int_equal(rig_archive(rig, name), 0);
+		rig_path(rig, name, path, sizeof(path));
+		fd[i] = open(path, O_RDWR | O_CLOEXEC);
+		assert_true(fd[i] >= 0);
+	}
+	rig_journalled(rig);
+	rig_capture(rig, "open0/b", 7);
+	rig_capture(rig, "cam/b", 8);
+	rig_start(rig);
+	rig_until(rig_state(rig, "open0/b") == STATE_RELEASED);
+	rig_until(rig_state(rig, "cam/b") == STATE_RELEASED);
+	for (unsigned i = 0; i < 6; i++) {
+		snprintf(name, sizeof(name), "open%u/a", i);
+		assert_true(rig_is_local(rig, name));
+		close(fd[i]);
+	}
+	for (unsigned i = 0; i < 6; i++) {
+		snprintf(name, sizeof(name), "open%u/a", i);
+		rig_until(!rig_is_local(rig, name));
+	}
+	rig_check(rig);
+	rig_free(rig);
+}
+
+/* What pressure does to the directory of this path: one look, here and now. */
+static struct reap_dir *pressed(struct rig *rig, const char *path, int64_t archive_ms)
+{
+	struct reaper *r = rig->t->reaper;
+	struct node *dir = rig_dir(rig, path);
+	struct reap_dir *e;
+
+	assert_int_equal(table_touch(r, dir, false), 0);
+	lock_take(&r->lock);
+	table_adopt_locked(r);
+	e = table_find(r, dir);
+	e->archive_ms = archive_ms;
+	e->queued = true;
+	e->ask = LOOK_RELEASE | LOOK_ANY_RELEASE_AGE | LOOK_UNTIL_LOW;
+	e->why = RELEASE_PRESSURE;
+	r->n_queued++;
+	r->n_pressing++;
+	lock_drop(&r->lock);
+	reap_job(&e->job);
+	node_put(rig->t->tree, dir);
+	return e;
+}
+
+/* Each finds nothing to release; archiving is due when it was. */
+static void pressed_in_vain(void **state)
+{
+	struct rig *rig = rig_idle("archive_after=1h,release_after=24h");
+	int64_t due_ms = clock_mono_ms() + 5000, wait_ms[3];
+
+	(void)state;
+	rig_capture(rig, "d/a", 1);
+	for (unsigned i = 0; i < 3; i++) {
+		struct reap_dir *e = pressed(rig, "d", due_ms);
+
+		assert_true(e->archive_ms == due_ms);
+		assert_int_equal(e->press[PRESS_RELEASE].fruitless, i + 1);
+		assert_int_equal(e->press[PRESS_ARCHIVE].fruitless, 0);
+		wait_ms[i] = e->press[PRESS_RELEASE].until_ms - clock_mono_ms();
+	}
+	assert_true(wait_ms[1] > wait_ms[0] && wait_ms[2] > wait_ms[1]);
+	assert_int_equal(rig_archive(rig, "d/a"), 0);
+	rig_journalled(rig);
+	assert_int_equal(pressed(rig, "d", due_ms)->press[PRESS_RELEASE].fruitless, 0);
+	assert_int_equal(rig_state(rig, "d/a"), STATE_RELEASED);
+	rig_free(rig);
+}
+
+/* What a rule keeps is not asked for again and again. */
+static void never_released(void **state)
+{
+	struct node *kept;
+	struct reap_dir *e;
+	struct rig *rig = rig_new(RIG_MEM, OPTIONS ",high=1,low=0,rule=kept/* never-release");
+
+	(void)state;
+	rig_open(rig);
+	rig_file(rig, "kept/a", 1, false);
+	rig_file(rig, "cam/a", 2, false);
+	rig_journalled(rig);
+	rig_start(rig);
+	rig_until(rig_state(rig, "cam/a") == STATE_RELEASED);
+	assert_true(rig_is_local(rig, "kept/a"));
+	kept = rig_dir(rig, "kept");
+	e = table_own(rig->t->reaper, kept, false);
+	assert_int_equal(e->counts.archived_files, 1);
+	assert_int_equal(e->press[PRESS_RELEASE].fruitless, 0);
+	table_disown(rig->t->reaper, e, NULL, 0);
+	node_put(rig->t->tree, kept);
+	rig_free(rig);
+}
+
+#define MANY 60
+
+static void capture_in(struct rig *rig, const char *dir, unsigned n)
+{
+	char path[64];
+
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(path, sizeof(path), "%s/%02u", dir, i);
+		rig_capture(rig, path, i + 1);
+	}
+}
+
+/* All of a directory's batches fail: a few are enough to know. */
+static void the_rest_is_left_alone(void **state)
+{
+	struct rig *rig = rig_idle(OPTIONS ",archive_batch=1");
+
+	(void)state;
+	rig_faults(rig, "put error EACCES key bad*");
+	capture_in(rig, "bad", MANY);
+	rig_start(rig);
+	rig_until(fails_of(rig, "bad") >= 1);
+	assert_true(rig->t->reaper->failed_total < MANY / 2);
+	assert_int_equal(rig_status(rig).local_files, MANY);
+	rig_faults(rig, "");
+	rig_until(rig_status(rig).archived_files == MANY);
+	rig_check(rig);
+	rig_free(rig);
+}
+
+/* What works is known at once, not when all of a large directory is through. */
+static void one_batch_that_works(void **state)
+{
+	struct rig *rig = rig_idle(OPTIONS ",archive_batch=1");
+
+	(void)state;
+	rig_faults(rig, "put error EACCES key bad*\nput delay 500ms key big*");
+	capture_many(rig, "bad", 6);
+	rig_start(rig);
+	rig_until(store_fails(rig) >= 1);
+	capture_in(rig, "big", MANY);
+	rig_touch(rig, "big");
+	rig_until(rig_state(rig, "big/00") == STATE_ARCHIVED);
+	rig_until(store_fails(rig) == 0);
+	assert_int_equal(rig_state(rig, "big/59"), STATE_LOCAL);
+	rig_faults(rig, "");
+	rig_until(rig_state(rig, "big/59") == STATE_ARCHIVED);
+	rig_free(rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(one_fails_for_ever), cmocka_unit_test(many_fail_for_ever),
-		cmocka_unit_test(all_fail),	      cmocka_unit_test(full_is_of_all),
+		cmocka_unit_test(one_fails_for_ever),
+		cmocka_unit_test(many_fail_for_ever),
+		cmocka_unit_test(all_fail),
+		cmocka_unit_test(full_is_of_all),
 		cmocka_unit_test(under_pressure),
+		cmocka_unit_test(under_pressure_and_open),
+		cmocka_unit_test(pressed_in_vain),
+		cmocka_unit_test(never_released),
+		cmocka_unit_test(the_rest_is_left_alone),
+		cmocka_unit_test(one_batch_that_works),
 	};
 
 	return rig_run(tests, sizeof(tests) / sizeof(tests[0]));
