@@ -20,6 +20,7 @@
 #include "fs/fs_fuse.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
+#include "lib/path.h"
 #include "tier/reaper.h"
 
 #define FMODE_EXEC 040 /* the kernel's own flag of an open by execve(2) */
@@ -69,7 +70,7 @@ static void look_again(struct fs *fs, struct node *node, struct opened *opened)
 {
 	int fd = cache_open_node(tier_cache(fs->tier), node, O_RDONLY);
 
-	if (fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP)
+	if (path_is_gone(fd))
 		return;
 	if (fd < 0)
 		log_warning("cannot open the local copy of a file that was opened while it was "

@@ -6,6 +6,7 @@
 #ifndef EBB_LIB_PATH_H
 #define EBB_LIB_PATH_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -18,6 +19,12 @@
  * symlink that is the last component is opened itself.
  */
 int path_open(int dirfd, const char *rel, int flags, mode_t mode);
+
+/* Of path_open: there is nothing of this name, nor can be, as something else is in its way. */
+static inline bool path_is_gone(int error)
+{
+	return error == -ENOENT || error == -ENOTDIR || error == -ELOOP;
+}
 
 /*
  * mkdir -p beneath dirfd; existing directories are kept.  0 or -errno of mkdirat(2)

@@ -230,10 +230,11 @@ void event_row_fini(struct event_row *row);
  * held_after_ns do (es_hold); INT64_MAX: none.  1, 0 or an error.
  */
 int cat_event_untold(struct catalogue *c, uint64_t ino, int64_t held_after_ns);
-/* The oldest waiting event's first_ns; -ENOENT when there is none. */
-int cat_event_oldest(struct catalogue *c, int sink, int64_t *ret_ns);
-/* Why that one has not been sent yet, heap; -ENOENT when there is none, or nothing was wrong. */
-int cat_event_oldest_error(struct catalogue *c, int sink, char **ret);
+/*
+ * The oldest waiting event's first_ns, and why it has not been sent yet: heap, NULL if nothing
+ * was wrong.  -ENOENT when there is none.
+ */
+int cat_event_oldest(struct catalogue *c, int sink, int64_t *ret_ns, char **ret_error);
 
 int cat_intents(struct catalogue *c, int64_t after, struct intent_row *rows, int max);
 void intent_row_fini(struct intent_row *row);

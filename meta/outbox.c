@@ -191,8 +191,7 @@ int cat_event_untold(struct catalogue *c, uint64_t ino, int64_t held_after_ns)
 	return query_next(&q);
 }
 
-/* Either may be NULL. */
-static int oldest(struct catalogue *c, int sink, int64_t *ret_ns, char **ret_error)
+int cat_event_oldest(struct catalogue *c, int sink, int64_t *ret_ns, char **ret_error)
 {
 	AUTO_QUERY struct query q = { 0 };
 	int64_t first_ns;
@@ -208,22 +207,10 @@ static int oldest(struct catalogue *c, int sink, int64_t *ret_ns, char **ret_err
 	first_ns = query_int(&q);
 	error = query_str(&q);
 	r = query_status(&q);
-	if (r == 0 && ret_error && !error)
-		r = -ENOENT;
-	if (r == 0 && ret_ns)
+	if (r == 0) {
 		*ret_ns = first_ns;
-	if (r == 0 && ret_error)
 		*ret_error = TAKE_PTR(error);
+	}
 	free(error);
 	return r;
-}
-
-int cat_event_oldest(struct catalogue *c, int sink, int64_t *ret_ns)
-{
-	return oldest(c, sink, ret_ns, NULL);
-}
-
-int cat_event_oldest_error(struct catalogue *c, int sink, char **ret)
-{
-	return oldest(c, sink, NULL, ret);
 }

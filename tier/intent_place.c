@@ -15,6 +15,7 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/failpoint.h"
+#include "lib/path.h"
 #include "tier/recover_int.h"
 
 /* Of a name of dfd, or of dfd itself where it is "".  0 or -errno. */
@@ -87,7 +88,7 @@ void intent_name_fini(struct intent_name *n)
 /* Not there, nor can it be: something else has the name of a directory of its path. */
 static bool is_gone(int r)
 {
-	return r == -ENOENT || r == -ENOTDIR || r == -ELOOP || r == -ENAMETOOLONG;
+	return path_is_gone(r) || r == -ENAMETOOLONG;
 }
 
 /* Is it the directory that was noted?  Also where none was. */

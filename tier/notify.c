@@ -113,17 +113,19 @@ static int look_up_all(struct notify *n, struct batch *b)
 	return 0;
 }
 
-/* It waits, so its file counts as not told; each time for twice as long. */
-static int record_put_off(struct tx *tx, struct event_row *ev)
+/*
+ * It waits, so its file counts as not told: for as long again as it has waited.  tries are
+ * those of the sink, which was not asked.
+ */
+static int record_put_off(struct tx *tx, struct event_row *ev, int64_t now_ns)
 {
-	int64_t wait_ms = PUT_OFF_LEAST_MS;
+	int64_t wait_ms = (now_ns - ev->first_ns) / 1000000;
 
-	for (int i = 0; i < ev->tries && wait_ms < PUT_OFF_MOST_MS; i++)
-		wait_ms *= 2;
+	if (wait_ms < PUT_OFF_LEAST_MS)
+		wait_ms = PUT_OFF_LEAST_MS;
 	if (wait_ms > PUT_OFF_MOST_MS)
 		wait_ms = PUT_OFF_MOST_MS;
-	ev->next_ns = clock_real_ns() + wait_ms * 1000000;
-	ev->tries++;
+	ev->next_ns = now_ns + wait_ms * 1000000;
 	return tx_event_update(tx, ev);
 }
 
@@ -148,7 +150,7 @@ static int record_one(struct batch *b, struct tx *tx, size_t i)
 
 	if (b->is_put_off[i]) {
 		ev->error = b->why[i];
-		r = record_put_off(tx, ev);
+		r = record_put_off(tx, ev, b->now_ns);
 		ev->error = kept;
 		return r;
 	}
@@ -419,12 +421,13 @@ int notify_told(struct tier *t, uint64_t ino)
 
 int notify_told_until(struct tier *t, int64_t real_ns)
 {
+	AUTO_FREE char *error = NULL;
 	int64_t oldest_ns;
 	int r;
 
 	if (!t->sink)
 		return 1;
-	r = cat_event_oldest(t->cat, 0, &oldest_ns);
+	r = cat_event_oldest(t->cat, 0, &oldest_ns, &error);
 	if (r < 0)
 		return r == -ENOENT ? 1 : r;
 	return oldest_ns > real_ns;

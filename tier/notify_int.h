@@ -8,7 +8,7 @@
 /*
  * Fills item, which borrows *path and *url (heap, also after an error).  item->path stays
  * NULL: the event is superseded, there is nothing to send.  0; an error of the catalogue, or
- * of the name: -ENAMETOOLONG, -ELOOP, -EACCES, -EINVAL, -EIO ...
+ * of the name: -ENAMETOOLONG, -EACCES, -EINVAL, -EIO ...
  */
 int notify_look_up(struct tier *t, const struct event_row *ev, struct sink_item *item, char **path,
 		   char **url);

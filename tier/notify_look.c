@@ -22,8 +22,7 @@ static int resolve_gone(struct tier *t, const struct event_row *ev, struct sink_
 	int r;
 
 	r = state_look_path(t, ev->path, &look);
-	/* behind a symlink, or beyond what is a name, there is none of ours */
-	if (r == -ENOENT || r == -ENOTDIR || r == -ELOOP)
+	if (path_is_gone(r))
 		look.has_row = look.has_cache = false;
 	else if (r < 0)
 		return r;

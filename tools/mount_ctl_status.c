@@ -77,10 +77,9 @@ static void add_sinks(struct ctl_conn *c, struct json_object *o, const struct ca
 	ctl_add_int(one, "waiting", n->events_waiting);
 	ctl_add_int(one, "missing", n->events_missing);
 	ctl_add_int(one, "poisoned", n->events_poisoned);
-	if (cat_event_oldest(tier_catalogue(c->t), 0, &oldest_ns) < 0)
+	if (cat_event_oldest(tier_catalogue(c->t), 0, &oldest_ns, &error) < 0)
 		oldest_ns = clock_real_ns();
 	ctl_add_int(one, "oldest_s", (clock_real_ns() - oldest_ns) / NSEC_PER_SEC);
-	(void)cat_event_oldest_error(tier_catalogue(c->t), 0, &error);
 	ctl_add_str(one, "oldest_error", error ? error : "");
 }
 

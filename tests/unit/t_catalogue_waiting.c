@@ -166,8 +166,9 @@ static void t_events_order(void **state)
 	struct fixture *f = *state;
 	struct event_row rows[8];
 	int64_t id, oldest;
+	char *error;
 
-	assert_int_equal(cat_event_oldest(f->c, 0, &oldest), -ENOENT);
+	assert_int_equal(cat_event_oldest(f->c, 0, &oldest, &error), -ENOENT);
 	put_event(f->c, 0, 10, 100, 100); /* 1 */
 	put_event(f->c, 0, 10, 110, 110); /* 2: the same file */
 	put_event(f->c, 0, 11, 120, 120); /* 3 */
@@ -177,10 +178,12 @@ static void t_events_order(void **state)
 	assert_int_equal(due(f->c, 0, 125), 13);
 	assert_int_equal(due(f->c, 0, 1000), 135);
 	assert_int_equal(due(f->c, 1, 1000), 4);
-	assert_int_equal(cat_event_oldest(f->c, 0, &oldest), 0);
+	assert_int_equal(cat_event_oldest(f->c, 0, &oldest, &error), 0);
 	assert_int_equal(oldest, 100);
-	assert_int_equal(cat_event_oldest(f->c, 1, &oldest), 0);
+	assert_null(error);
+	assert_int_equal(cat_event_oldest(f->c, 1, &oldest, &error), 0);
 	assert_int_equal(oldest, 105);
+	assert_null(error);
 
 	/* Retried later: the younger one of the file must wait for it. */
 	assert_int_equal(cat_events_after(f->c, 0, 0, rows, 1), 1);

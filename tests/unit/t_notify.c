@@ -88,7 +88,7 @@ static void put_event(struct rig *rig, uint64_t ino, char *path)
 		.dir = ROW_ROOT_DIR,
 		.name = "x",
 		.path = path,
-		.first_ns = (int64_t)ino,
+		.first_ns = clock_real_ns(),
 		.next_ns = (int64_t)ino,
 	};
 
@@ -108,17 +108,15 @@ static bool get_event(struct rig *rig, uint64_t ino, struct event_row *ret)
 	return false;
 }
 
-/* So often has it been tried; when is it next? */
-static int tries_of(struct rig *rig, uint64_t ino, int64_t *ret_next_ns)
+static int64_t next_of(struct rig *rig, uint64_t ino)
 {
 	struct event_row ev;
-	int tries;
+	int64_t next_ns;
 
 	assert_true(get_event(rig, ino, &ev));
-	tries = ev.tries;
-	*ret_next_ns = ev.next_ns;
+	next_ns = ev.next_ns;
 	event_row_fini(&ev);
-	return tries;
+	return next_ns;
 }
 
 static int file_run(struct tx *tx, void *arg)
@@ -152,8 +150,7 @@ static void what_cannot_be_looked_up_waits(void **state)
 	struct rig *rig = rig_new(RIG_MEM, "es_bulk=2,archive_after=1h");
 	struct fake f = { .told = "\n" };
 	char long_path[400] = "", link[600], *error;
-	int64_t next_ns, then_ns;
-	int tries;
+	int64_t next_ns[4];
 	struct event_row ev;
 
 	(void)state;
@@ -184,18 +181,21 @@ static void what_cannot_be_looked_up_waits(void **state)
 		assert_int_equal(notify_told(rig->t, ino), 0);
 		assert_true(get_event(rig, ino, &ev));
 		assert_int_equal(ev.parked, EVENT_WAITING);
-		assert_true(ev.tries > 0 && ev.next_ns > (int64_t)ino);
+		assert_true(ev.next_ns > (int64_t)ino);
+		assert_int_equal(ev.tries, 0); /* the sink was not asked */
 		assert_non_null(strstr(ev.error, "cannot look up "));
 		event_row_fini(&ev);
 	}
-	assert_int_equal(cat_event_oldest_error(rig->t->cat, 0, &error), 0);
+	assert_int_equal(cat_event_oldest(rig->t->cat, 0, &next_ns[0], &error), 0);
 	assert_non_null(strstr(error, strerror(ENAMETOOLONG)));
 	free(error);
 
-	/* each time for longer, from when it was due on */
-	tries = tries_of(rig, LONG, &next_ns);
-	rig_until(tries_of(rig, LONG, &then_ns) > tries);
-	assert_true(then_ns - next_ns >= (NSEC_PER_SEC << tries));
+	/* each time for as long again as it has waited */
+	next_ns[0] = next_of(rig, LONG);
+	for (int i = 1; i < 4; i++)
+		rig_until((next_ns[i] = next_of(rig, LONG)) > next_ns[i - 1]);
+	assert_true(next_ns[2] - next_ns[1] >= 2 * NSEC_PER_SEC);
+	assert_true(next_ns[3] - next_ns[2] >= 4 * NSEC_PER_SEC);
 
 	/* and is told once it can be */
 	put_file(rig, NOWHERE, 0);
