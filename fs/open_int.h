@@ -3,7 +3,7 @@
  * What fs/open.c, which opens and closes, shares with fs/open_use.c, which uses what is open.
  *
  * A file's state hangs at node_fs() from the first open to the last close and is protected by one
- * of SHARDS locks, chosen by inode number.  Under it only descriptors are opened again
+ * of OPEN_SHARDS locks, chosen by inode number.  Under it only descriptors are opened again
  * (/proc/self/fd) and the kernel is told of a backing file: neither waits for a disk, and
  * the second must happen once an inode.
  *

@@ -21,7 +21,6 @@
 #include "tier/tier_int.h"
 
 #define SETTLE_MS 1000
-#define SYNCFS_FROM 16 /* directories: from here one syncfs is cheaper than fsyncs */
 
 struct settled {
 	int64_t id;
@@ -136,7 +135,7 @@ static int make_durable(struct intents *i, struct settled *list)
 	int r;
 
 	for (struct settled *s = list; s; s = s->next)
-		if (++n >= SYNCFS_FROM)
+		if (++n >= INTENT_SYNCFS_FROM)
 			return syncfs(cache_root_fd(i->t->cache)) < 0 ? -errno : 0;
 	for (struct settled *s = list; s; s = s->next) {
 		for (int k = 0; k < 2; k++) {

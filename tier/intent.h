@@ -20,6 +20,8 @@ int intents_start(struct intents *i); /* the thread that deletes settled ones */
 void intents_stop(struct intents *i);
 void intents_free(struct intents *i);
 
+#define INTENT_SYNCFS_FROM 16 /* directories: from here one syncfs is cheaper than fsyncs */
+
 /* Which object of the cache: numbers are given again, the time of birth tells them apart. */
 struct birth {
 	uint64_t ino;	 /* 0: not known */

@@ -28,18 +28,17 @@
 #include "tier/recover_int.h"
 
 #define RECOVER_PAGE 64
-#define SYNCFS_FROM 16 /* directories: from here one syncfs is cheaper than fsyncs */
 
 /* Once everything was synced, everything that was done before the kill is. */
 int recovery_sync(struct recovery *rec, const struct place_now *now)
 {
 	int r = 0;
 
-	if (rec->n_synced < SYNCFS_FROM)
+	if (rec->n_synced < INTENT_SYNCFS_FROM)
 		r = place_sync(now);
-	else if (rec->n_synced == SYNCFS_FROM && syncfs(cache_root_fd(rec->t->cache)) < 0)
+	else if (rec->n_synced == INTENT_SYNCFS_FROM && syncfs(cache_root_fd(rec->t->cache)) < 0)
 		r = -errno;
-	if (r == 0 && rec->n_synced <= SYNCFS_FROM)
+	if (r == 0 && rec->n_synced <= INTENT_SYNCFS_FROM)
 		rec->n_synced++;
 	return r;
 }

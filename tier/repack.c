@@ -60,7 +60,7 @@ struct rewriting {
 	int64_t intent;
 	bool told;    /* events were queued */
 	bool full;    /* the store, when it began */
-	bool nothing; /* was put: it said that it has no room */
+	bool refused; /* it said that it has no room, or was given up as it has none */
 };
 
 static int add_live(struct rewriting *w, const struct pack_line *line, const struct file_row *row,
@@ -241,7 +241,7 @@ static int write_new(struct rewriting *w)
 	attrs.crc32c = want.crc32c = w->new.crc32c;
 	want.size = w->new.size_bytes;
 	r = store_put_wait(w->t->store, w->key, w->data, w->new.size_bytes, &attrs);
-	w->nothing = r == -ENOSPC || r == -EDQUOT;
+	w->refused = r == -ENOSPC || r == -EDQUOT;
 	if (r == 0)
 		r = failpoint(PACK_PUT);
 	if (r == 0)
@@ -318,7 +318,7 @@ static int move_run(struct tx *tx, void *arg)
 static int abandon_run(struct tx *tx, void *arg)
 {
 	struct rewriting *w = arg;
-	int64_t grace_ns = w->nothing ? PACK_GRACE_NS : w->t->conf->trash_grace * 1000000;
+	int64_t grace_ns = w->refused ? PACK_GRACE_NS : w->t->conf->trash_grace * 1000000;
 	int r;
 
 	w->new.files = w->new.live_bytes = 0;
