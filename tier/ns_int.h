@@ -23,6 +23,9 @@ int ns_dir(struct tier *t, struct node *dir, bool wait, struct dirfd **ret);
 int ns_make_local(struct tier *t, struct node *node, struct node *parent, const char *name,
 		  const struct state_of *look, bool empty, enum trash_reason reason);
 
+/* One of its names went: the directory of another one, if it has one, is looked at again. */
+void ns_touch_left(struct tier *t, struct node *node);
+
 /*
  * Something of ours moved only the attributes or the name of an archived file's
  * local copy, under its claim: the row at (dir, name), if it is still this attempt's, gets

@@ -106,6 +106,8 @@ int ns_make_local(struct tier *t, struct node *node, struct node *parent, const 
 	r = row_leaves(t, parent, name, look, reason);
 	if (r < 0 && released && empty)
 		take_empty_back(t, parent, name, &look->row);
+	if (r == 0)
+		reaper_touch(t, parent); /* whatever comes of what it was made local for */
 	return r;
 }
 

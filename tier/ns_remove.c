@@ -161,6 +161,18 @@ static int unlink_claimed(struct tier *t, struct node *parent, const char *name,
 	return r;
 }
 
+/* With one left it is a plain file again, and may be archived. */
+void ns_touch_left(struct tier *t, struct node *node)
+{
+	char name[ROW_NAME_MAX + 1];
+	struct node *parent;
+
+	if (node_name(t->tree, node, &parent, name) < 0)
+		return;
+	reaper_touch(t, parent);
+	node_put(t->tree, parent);
+}
+
 int ns_unlink(struct tier *t, struct node *parent, const char *name, bool wait)
 {
 	struct node *node;
@@ -172,6 +184,8 @@ int ns_unlink(struct tier *t, struct node *parent, const char *name, bool wait)
 	r = ns_claim(t, node, wait);
 	if (r == 0) {
 		r = unlink_claimed(t, parent, name, wait);
+		if (r == 0)
+			ns_touch_left(t, node);
 		node_unclaim(t->tree, node);
 	}
 	node_put(t->tree, node);

@@ -365,7 +365,11 @@ static int try_rename(struct moving *m, bool wait)
 		user_action_done(t, m->a.parent, moved_by(m, &m->a));
 		user_action_done(t, m->b.parent, moved_by(m, &m->b));
 		if (m->a.look.is_dir)
-			reaper_forget(t, m->a.node);
+			reaper_moved(t, m->a.node);
+		if (m->b.look.is_dir && (m->flags & RENAME_EXCHANGE))
+			reaper_moved(t, m->b.node);
+		if (m->b.look.state != STATE_NONE && !m->b.look.is_dir)
+			ns_touch_left(t, m->b.node);
 		reaper_touch(t, m->b.parent);
 		reaper_touch(t, m->a.parent);
 	}

@@ -254,6 +254,7 @@ int reaper_new(struct tier *t, struct reaper **ret)
 	r->spell = 1;
 	r->decide_job.run = decide_job;
 	r->scan_job.run = reap_scan;
+	r->walk_job.run = reap_walk;
 	r->settle_job.run = settle_job;
 	lock_init(&r->lock, LOCK_RANK_REAPER, "reaper");
 	cond_init(&r->wake);
@@ -280,7 +281,9 @@ int reaper_start(struct reaper *r)
 	    (result = pool_new("command", jobs, &r->commands)) < 0)
 		return result;
 	atomic_store(&r->scanning, true);
-	r->started = true;
+	lock_take(&r->lock);
+	r->started = r->walking = true;
+	lock_drop(&r->lock);
 	pool_submit(r->threads, &r->decide_job);
 	pool_submit(r->threads, &r->scan_job);
 	return 0;
@@ -306,6 +309,7 @@ void reaper_free(struct reaper *r)
 	if (!r)
 		return;
 	reaper_stop(r);
+	reap_scan_free(r);
 	table_free(r);
 	lock_fini(&r->rates.lock);
 	cond_fini(&r->idle);

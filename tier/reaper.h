@@ -21,8 +21,13 @@ void reaper_free(struct reaper *r);
 
 /* A file below dir was created, closed after writing, renamed here, changed.  Cheap; never waits. */
 void reaper_touch(struct tier *t, struct node *dir);
-/* dir was renamed or removed: nothing to do but look again. */
+/* dir was removed: nothing to do but look again. */
 void reaper_forget(struct tier *t, struct node *dir);
+/*
+ * It has another name: rules that name paths may say something else of all below it, and the
+ * scan may have passed it by.  In the background; without memory: at the next start.
+ */
+void reaper_moved(struct tier *t, struct node *dir);
 
 /* What commands ask for; each waits until done and reports every file that failed. */
 enum reap_what { REAP_ARCHIVE, REAP_RELEASE, REAP_RESTORE, REAP_DRAIN };

@@ -128,6 +128,12 @@ static void add_up(struct dir_counts *sum, const struct dir_counts *c)
 		sum->oldest_local_ns = c->oldest_local_ns;
 }
 
+/* Gone: nothing is there.  What could not be read, or not in time, was not counted. */
+static bool is_counted(int result)
+{
+	return result == 0 || result == -ENOENT;
+}
+
 /* What was counted is what it holds; false: it was looked at for nothing. */
 static bool count_end(struct reaper *r, struct reap_dir *e, const struct look *l, int result)
 {
@@ -137,10 +143,10 @@ static bool count_end(struct reaper *r, struct reap_dir *e, const struct look *l
 	ours = e->counter == l;
 	if (ours)
 		e->counter = NULL;
-	if (ours && result != -ECANCELED)
+	if (ours && is_counted(result))
 		e->counts = l->counts;
 	lock_drop(&r->lock);
-	return ours && result != -ECANCELED;
+	return ours && is_counted(result);
 }
 
 /*
@@ -162,17 +168,17 @@ static void count_dir(struct reaper *r, struct reap_dir *e, int64_t until_ms,
 	moves = e->busy || e->counter;
 	was = e->counts;
 	l.future = e->future;
-	if (changed && !moves)
+	if (changed && !moves) {
 		e->counter = &l;
+		table_clear_changed(r, e);
+	}
 	lock_drop(&r->lock);
 	if (!changed && !(may_look && moves)) {
 		add_up(sum, &was);
 		return;
 	}
-	if (!moves)
-		table_clear_changed(r, e);
-	result = look_dir(&l); /* gone: nothing is there */
-	add_up(sum, result == -ECANCELED ? &was : &l.counts);
+	result = look_dir(&l);
+	add_up(sum, is_counted(result) ? &l.counts : &was);
 	if (!moves && !count_end(r, e, &l, result))
 		(void)table_touch(r, e->node, false); /* its mark is back */
 }

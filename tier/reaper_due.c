@@ -16,8 +16,6 @@
 #include "lib/clock.h"
 #include "tier/reaper_int.h"
 
-#define RETRY_MS 60000 /* a directory that could not be read */
-
 /* ---- the heap ---------------------------------------------------------------- */
 
 static void heap_set(struct reaper *r, size_t pos, struct reap_dir *e)
@@ -180,7 +178,7 @@ static bool holds_nothing(const struct reap_dir *e, const struct look *l, int re
 
 static void take_over_locked(struct reap_dir *e, const struct look *l, int result)
 {
-	int64_t retry_ms = clock_mono_ms() + RETRY_MS;
+	int64_t retry_ms = clock_mono_ms() + REAP_RETRY_MS;
 
 	if (result == -ENOENT)
 		e->counts = (struct dir_counts){ 0 };

@@ -137,6 +137,7 @@ static bool archive_failed(struct look *l, const struct archive_file *f, bool wh
 				TOLD_SKIPPED);
 		return false;
 	}
+	look_sooner(&l->next_archive_ms, l->now_ms + REAP_RETRY_MS);
 	is_store = is_store_error(f->result);
 	*(is_store ? &l->store_error : &l->file_error) = f->result;
 	tell_failed(l, f->name, f->result);
@@ -249,6 +250,7 @@ static void release_failed(struct look *l, const struct release_item *item,
 	default:
 		look_failed(l, item->name, item->result);
 	}
+	look_sooner(&l->next_release_ms, l->now_ms + REAP_RETRY_MS);
 	look_count_archived(l, info->size, info->ctime_ns, true);
 }
 

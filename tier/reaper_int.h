@@ -8,7 +8,7 @@
  *	reaper_backoff.c  who waits after a failure
  *	reaper_look.c	  one directory: what is in it, what of it is due
  *	reaper_flush.c	  archives and releases what was due there
- *	reaper_scan.c	  finds, at start, the directories that hold something
+ *	reaper_scan.c	  finds the directories that hold something: at start, and where one moved
  *	reaper_pressure.c what goes first when the cache fills
  *	reaper_count.c	  what was done, how fast; status; locate
  *	reaper_run.c	  commands: what is to be looked at
@@ -32,6 +32,7 @@
 #include "tier/tier_int.h"
 
 #define REAP_NEVER INT64_MAX
+#define REAP_RETRY_MS 60000 /* what failed is due again by then, unless a back-off says sooner */
 #define REAP_SHARDS 64
 
 /* What a directory held when it was looked at. */
@@ -183,7 +184,7 @@ struct reaper {
 	struct pool *threads;  /* the deciding one, the scanning one */
 	struct pool *workers;
 	struct pool *commands; /* the same work, asked for by commands */
-	struct job decide_job, scan_job, settle_job;
+	struct job decide_job, scan_job, walk_job, settle_job;
 
 	struct reap_shard shards[REAP_SHARDS];
 	_Atomic(struct reap_dir *) touched;
@@ -207,6 +208,9 @@ struct reaper {
 	int64_t pause_until_ms;
 	bool pressing;
 	bool started;
+	struct node **moved; /* owned, counted: directories that are to be walked through */
+	size_t n_moved, room_moved;
+	bool walking; /* somebody does, and comes to those */
 };
 
 #define TABLE_NOT_IN_HEAP SIZE_MAX
@@ -259,7 +263,13 @@ struct reap_dir *backoff_trial_locked(struct reaper *r, int64_t now);
 
 /* reaper.c */
 void reap_job(struct job *job);
+
+/* reaper_scan.c: all of it at start; later what has moved. */
 void reap_scan(struct job *job);
+void reap_walk(struct job *job);
+void reap_scan_free(struct reaper *r);
+
+/* reaper_pressure.c */
 void reap_pressure(struct reaper *r);
 
 /* reaper_count.c */

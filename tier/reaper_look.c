@@ -24,8 +24,9 @@
 #include "tier/local.h"
 #include "tier/reaper_look.h"
 
-#define DUE_LEAST 64   /* files there is room for at first */
-#define DUE_MOST 16384 /* those are on their way before more are looked at: 5 MB */
+#define DUE_LEAST 64		/* files there is room for at first */
+#define LINKED_AGAIN_MS 3600000 /* its other name may go in a directory that nobody knows of */
+#define DUE_MOST 16384		/* those are on their way before more are looked at: 5 MB */
 
 /* ---- one name ------------------------------------------------------------------ */
 
@@ -236,8 +237,11 @@ static int look_name(struct look *l, const char *name)
 
 	if (fstatat(dirfd_fd(l->d), name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
 		/* one bad inode does not keep the others from the store */
-		if (errno != ENOENT)
-			look_failed(l, name, -errno);
+		if (errno == ENOENT)
+			return 0;
+		look_failed(l, name, -errno);
+		look_sooner(&l->next_archive_ms, l->now_ms + REAP_RETRY_MS);
+		look_sooner(&l->next_release_ms, l->now_ms + REAP_RETRY_MS);
 		return 0;
 	}
 	l->n_entries++;
@@ -245,6 +249,8 @@ static int look_name(struct look *l, const char *name)
 		return 0;
 	if (!S_ISREG(st.st_mode) || st.st_nlink > 1) {
 		l->counts.other_files++;
+		if (S_ISREG(st.st_mode))
+			look_sooner(&l->next_archive_ms, l->now_ms + LINKED_AGAIN_MS);
 		look_tell(l, TOLD_SKIPPED, name,
 			  S_ISREG(st.st_mode) ? LOOK_NOT_PLAIN : "it is not a file", 0);
 		return 0;
@@ -348,9 +354,13 @@ static void release_up(struct look *l)
 
 static void look_empty(struct look *l)
 {
-	if (!(l->what & LOOK_RELEASE) || l->dirid <= 0 || (l->what & LOOK_DRY) ||
+	if (l->dirid <= 0 || (l->what & LOOK_DRY) ||
 	    cat_dir_is_empty(l->r->t->cat, l->dirid) != 0 || l->dir == tree_root(l->r->t->tree))
 		return;
+	if (!(l->what & LOOK_RELEASE)) {
+		look_sooner(&l->next_release_ms, l->now_ms + LOOK_AGAIN_MS);
+		return;
+	}
 	release_up(l);
 	/* it is there still: it was changed lately, or is in use */
 	if (cache_dir(l->r->t->cache, l->dir, &l->d) == 0)

@@ -4,6 +4,7 @@
  *
  *	used >= high	release what was archived longest ago, directory by directory
  *	nothing of it	archive what is oldest, whatever archive_after and the windows say
+ *	in vain		what was asked in vain less often comes first, whichever it is
  *	used <= low	over
  *
  * Always true: pressure changes when something is tried, never what may be destroyed; an
@@ -97,11 +98,14 @@ static void relieve_locked(struct reaper *r, enum release_why why)
 	int64_t now = clock_mono_ms();
 
 	while (r->n_pressing < r->t->conf->archive_jobs) {
-		struct reap_dir *e = oldest_archived_locked(r, now, why);
+		struct reap_dir *e = oldest_archived_locked(r, now, why), *local = NULL;
 		unsigned ask = LOOK_RELEASE | LOOK_ANY_RELEASE_AGE | LOOK_UNTIL_LOW;
 
-		if (!e && backoff_is_free_locked(r, now)) {
-			e = oldest_local_locked(r, now, why);
+		if ((!e || e->press[PRESS_RELEASE].fruitless > 0) && backoff_is_free_locked(r, now))
+			local = oldest_local_locked(r, now, why);
+		if (local && (!e || local->press[PRESS_ARCHIVE].fruitless <=
+					    e->press[PRESS_RELEASE].fruitless)) {
+			e = local;
 			ask = LOOK_ARCHIVE | LOOK_ANY_ARCHIVE_AGE;
 		}
 		if (!e)

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * At start, in the background: what unfinished batches left in the store, then every
- * directory of the cache.
+ * In the background: at start what unfinished batches left in the store, then every
+ * directory of the cache; later a directory that was renamed, and all below it.
  *
  * The tree is walked with one directory open at a time; symbolic links are not followed,
  * mount points not crossed.  What a directory holds is counted as soon as it is found, and
  * says when it is due; what is due then is a worker's, which looks again.  So status is
  * right when the scan is over, while the workers may have days to go.  An empty directory
  * that has rows becomes due at once: a kill may have come before it was removed.
+ *
+ * Always true: what is renamed is walked through after that, as a walk that was on its way may
+ * have passed it by, and rules may say something else of what is below it.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -82,7 +85,7 @@ int scan_dir(struct tier *t, struct node *dir, int (*sub)(void *arg, const char 
 	return r;
 }
 
-/* ---- the walk at start ---------------------------------------------------------- */
+/* ---- the walk ------------------------------------------------------------------- */
 
 struct scan {
 	struct reaper *r;
@@ -170,8 +173,10 @@ static void scan_one(struct scan *s)
 
 		if (node_path(t->tree, s->dir, &path) == 0)
 			shown = text_printable(path, strlen(path));
-		log_warning("cannot scan directory '%s' of the cache: %s", shown ? shown : "?",
-			    strerror(-r));
+		log_warning(
+			"cannot scan directory '%s' of the cache: %s: what is below it may stay "
+			"local until 'ebbctl archive --all' or the next start",
+			shown ? shown : "?", strerror(-r));
 	}
 	if (r == 0 && others + s->subdirs == 0)
 		(void)state_dirid(t, s->dir, &dirid);
@@ -181,6 +186,43 @@ static void scan_one(struct scan *s)
 		(void)table_touch(s->r, s->dir, true);
 	s->seen += others + s->subdirs;
 	pause_for_rate(s);
+}
+
+static void walk(struct scan *s)
+{
+	while (s->n > 0) {
+		s->dir = s->stack[--s->n];
+		if (!atomic_load(&s->r->stopping))
+			scan_one(s);
+		node_put(s->r->t->tree, s->dir);
+	}
+}
+
+/* Those that were renamed meanwhile; false: there are none, and the walk is over. */
+static bool take_moved(struct scan *s)
+{
+	struct reaper *r = s->r;
+	bool more;
+
+	lock_take(&r->lock);
+	more = r->n_moved > 0 && !atomic_load(&r->stopping);
+	while (more && r->n_moved > 0 && push(s, r->moved[r->n_moved - 1]) == 0)
+		r->n_moved--;
+	r->walking = more && s->n > 0;
+	if (!r->walking)
+		atomic_store(&r->scanning, false);
+	more = r->walking;
+	cond_broadcast(&r->wake);
+	lock_drop(&r->lock);
+	return more;
+}
+
+static void walk_all(struct scan *s)
+{
+	do {
+		walk(s);
+	} while (take_moved(s));
+	free(s->stack);
 }
 
 void reap_scan(struct job *job)
@@ -195,17 +237,55 @@ void reap_scan(struct job *job)
 			  strerror(-result));
 	if (push(&s, node_ref(tree_root(r->t->tree))) < 0)
 		node_put(r->t->tree, tree_root(r->t->tree));
-	while (s.n > 0) {
-		s.dir = s.stack[--s.n];
-		if (!atomic_load(&r->stopping))
-			scan_one(&s);
-		node_put(r->t->tree, s.dir);
-	}
-	free(s.stack);
-	lock_take(&r->lock);
-	cond_broadcast(&r->wake);
-	lock_drop(&r->lock);
-	atomic_store(&r->scanning, false);
+	walk_all(&s);
 	if (!atomic_load(&r->stopping))
 		log_info("scanned the cache: %llu entries", (unsigned long long)s.seen);
+}
+
+void reap_walk(struct job *job)
+{
+	struct reaper *r = (struct reaper *)((char *)job - offsetof(struct reaper, walk_job));
+	struct scan s = { .r = r, .begun_ms = clock_mono_ms() };
+
+	walk_all(&s);
+}
+
+/* ---- what moved ------------------------------------------------------------------ */
+
+static bool note_moved_locked(struct reaper *r, struct node *dir) REQUIRES(r->lock);
+
+static bool note_moved_locked(struct reaper *r, struct node *dir)
+{
+	if (r->n_moved == r->room_moved) {
+		size_t room = r->room_moved ? 2 * r->room_moved : 16;
+		struct node **moved = reallocarray(r->moved, room, sizeof(*moved));
+
+		if (!moved)
+			return false;
+		r->moved = moved;
+		r->room_moved = room;
+	}
+	r->moved[r->n_moved++] = node_ref(dir);
+	return true;
+}
+
+void reaper_moved(struct tier *t, struct node *dir)
+{
+	struct reaper *r = t->reaper;
+
+	if (!r)
+		return;
+	lock_take(&r->lock);
+	if (note_moved_locked(r, dir) && r->started && !r->walking) {
+		r->walking = true;
+		pool_submit(r->threads, &r->walk_job);
+	}
+	lock_drop(&r->lock);
+}
+
+void reap_scan_free(struct reaper *r)
+{
+	while (r->n_moved > 0)
+		node_put(r->t->tree, r->moved[--r->n_moved]);
+	free(r->moved);
 }

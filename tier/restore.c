@@ -260,6 +260,7 @@ static int restore_in(struct restoring *res, bool empty, bool keep_row)
 		return r;
 	r = publish(res);
 	own_action_end(res->t, res->parent, r >= 0);
+	reaper_touch(res->t, res->parent);
 	if (r == -EEXIST) {
 		/* somebody inside the covered tree was faster: theirs is the file now */
 		say(res, "a local file has taken its name");
@@ -270,7 +271,6 @@ static int restore_in(struct restoring *res, bool empty, bool keep_row)
 	if (keep_row)
 		r = give_identity(res);
 	reaper_count_restored(res->t);
-	reaper_touch(res->t, res->parent);
 	return r;
 }
 

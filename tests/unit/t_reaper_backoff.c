@@ -292,6 +292,47 @@ static void never_released(void **state)
 	rig_free(rig);
 }
 
+/* One of many is open for good, everywhere: pressure does not go round and round in those. */
+static void many_in_vain(void **state)
+{
+	struct rig *rig = rig_new(RIG_MEM, OPTIONS ",high=1,low=0");
+	unsigned most = 0;
+	char path[600], name[64];
+	int fd[40];
+
+	(void)state;
+	rig_open(rig);
+	assert_int_equal(conf_set(&rig->conf, "archive_after", "1h", rig->err, sizeof(rig->err)),
+			 0);
+	for (unsigned i = 0; i < 40; i++) {
+		snprintf(name, sizeof(name), "open%u/a", i);
+		rig_file(rig, name, i + 1, false);
+		rig_path(rig, name, path, sizeof(path));
+		fd[i] = open(path, O_RDWR | O_CLOEXEC);
+		assert_true(fd[i] >= 0);
+	}
+	rig_journalled(rig);
+	rig_capture(rig, "cam/b", 8);
+	rig_start(rig);
+	rig_until(rig_state(rig, "cam/b") != STATE_LOCAL);
+	for (unsigned i = 0; i < 40; i++) {
+		struct reaper *r = rig->t->reaper;
+		struct node *dir;
+		struct reap_dir *e;
+
+		snprintf(name, sizeof(name), "open%u", i);
+		dir = rig_dir(rig, name);
+		e = table_own(r, dir, false);
+		if (e->press[PRESS_RELEASE].fruitless > most)
+			most = e->press[PRESS_RELEASE].fruitless;
+		table_disown(r, e, NULL, 0);
+		node_put(rig->t->tree, dir);
+		close(fd[i]);
+	}
+	assert_true(most <= 3);
+	rig_free(rig);
+}
+
 #define MANY 60
 
 static void capture_in(struct rig *rig, const char *dir, unsigned n)
@@ -351,6 +392,7 @@ int main(void)
 		cmocka_unit_test(full_is_of_all),
 		cmocka_unit_test(under_pressure),
 		cmocka_unit_test(under_pressure_and_open),
+		cmocka_unit_test(many_in_vain),
 		cmocka_unit_test(pressed_in_vain),
 		cmocka_unit_test(never_released),
 		cmocka_unit_test(the_rest_is_left_alone),
