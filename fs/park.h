@@ -40,8 +40,8 @@ struct call {
 };
 
 /*
- * c: size bytes, the op's.  nodes that the op could not find: reply -ESTALE
- * (node_missing).  Takes over the counts of node and other.
+ * c: size bytes, the op's.  Takes over the counts of node and other; an op that finds no
+ * node for the kernel's number has replied (op_node) and does not call.
  */
 void fs_call(struct call *c, size_t size);
 

@@ -2,8 +2,8 @@
 /*
  * CRC32C (Castagnoli), as iSCSI, ext4, RADOS and Kafka use it: reflected, initial
  * value and final xor 0xffffffff.  crc32c("123456789") is 0xe3069283 (RFC 3720,
- * B.4).  Computed by isa-l.  RADOS's own checksum op starts from a caller's
- * seed and has no final xor: backend/store_rados.c converts.
+ * B.4).  Computed by isa-l, which cannot combine: that is ours.  RADOS's own checksum op
+ * starts from a caller's seed and has no final xor: backend/store_rados_send.c converts.
  */
 #ifndef EBB_LIB_CRC_H
 #define EBB_LIB_CRC_H

@@ -3,7 +3,7 @@
  * Mutexes with ranks.
  *
  * A thread may take a lock only if its rank is greater than the rank of every
- * lock it holds; builds with EBB_DEBUG_LOCKS (asan, tsan) abort on a wrong
+ * lock it holds; builds with EBB_DEBUG_LOCKS (debug, asan, tsan) abort on a wrong
  * order, naming both.  clang's -Wthread-safety checks REQUIRES() on functions.
  * Ranks, lowest (taken first) to highest, are the lock order of the project;
  * ARCHITECTURE.md lists what each protects.

@@ -3,7 +3,7 @@
  * The inside of the catalogue, for meta/ only.
  *
  *	catalogue.c  open, close, ids, read-only	file.c dir.c name.c
- *	place.c	     the file and its lock		trash.c outbox.c intent.c
+ *	place.c	     the file and its lock		trash.c outbox.c intent.c pack.c
  *	writer.c     the queue, its thread, the WAL	  the rows: tx_ and cat_
  *	commit.c     one transaction, its changeset	journal.c rebuild.c changeset.c
  *	checkpoint.c checkpoint_read.c			  the journal's and its checkpoints

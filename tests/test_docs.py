@@ -255,7 +255,14 @@ def test_members_of_other_json(mount):
     documented = members(head)
     done = json.loads(m.ctl("archive", "--json", m.full("cam"), m.full("cam/c.jpg")).stdout)
     assert set(done) | {"path", "reason"} == documented
-    assert set(printed("release", "-n", m.full("cam"))) <= documented | {"dry_run"}
+    head = ".It Cm release Oo Fl -json Oc Oo Fl n Oc Fl -all | Ar path ..."
+    dry = printed("release", "-n", m.full("cam"))
+    assert set(dry) == documented - {"path", "reason"} | {"dry_run"}
+    assert ".Li dry_run\n" in text_of("ebbctl.8").split(head + "\n")[1].split("\n.It ")[0]
+    head = ".It Cm trash empty Oo Fl -json Oc Oo Fl n | -yes Oc Op Ar id ..."
+    assert members(head) == set(printed("trash", "empty"))
+    head = ".It Cm trash restore Oo Fl -json Oc Ar id | path ..."
+    assert members(head) == set(printed("trash", "restore", m.full("cam/b.jpg")))
 
 
 def test_members_of_rebuild(mount):

@@ -117,6 +117,7 @@ struct batch {
 	bool is_over;	   /* each file has its result */
 };
 
+/* archive.c: operations of the store that are under way. */
 void batch_takeoff(struct batch *b);
 void batch_landed(struct batch *b); /* a callback's last touch of the batch */
 void batch_wait_landed(struct batch *b);
@@ -146,6 +147,8 @@ int part_read(struct part *p, int fd);
 int item_unchanged(struct item *it); /* 0 or -EAGAIN: it is what it was when it was selected */
 /* Are these bytes in the store already?  True: way says how. */
 bool item_is_known(struct item *it, uint32_t crc);
+/* The row an object of this item has, as far as its key and attempt go. */
+void item_row(const struct item *it, enum row_object object, struct file_row *ret);
 
 /* archive_pack.c: how many packs there may be, with numbers; before the intent. */
 int archive_plan_packs(struct batch *b);
@@ -157,25 +160,28 @@ void archive_judge_packs(struct batch *b);
 int archive_commit_packs(struct batch *b, struct tx *tx);
 void archive_free_packs(struct batch *b);
 
-/* archive_put.c: the store's answer.  What was written is proved at once. */
+/*
+ * Those of a whole batch go over the items that are still in.
+ *
+ * archive_put.c: the store's answer.  What was written is proved at once.
+ */
 void archive_on_put(void *arg, int result);
-bool put_did_nothing(int r); /* the store said so; of a key that is taken it does not */
+bool put_did_nothing(int r);	       /* the store said so; of a key that is taken it does not */
+void archive_put_all(struct batch *b); /* all on their way, when it returns */
+void archive_judge_puts(struct batch *b); /* waits; other keys where they were taken */
 
 /* archive_prove.c: what landed, for which the caller counts in the window and the batch. */
 void part_prove(struct part *p);
-
-/* The row an object of this item has, as far as its key and attempt go. */
-void item_row(const struct item *it, enum row_object object, struct file_row *ret);
-
-/* Each goes over the items that are still in. */
-void archive_put_all(struct batch *b);	  /* all on their way, when it returns */
-void archive_sync_all(struct batch *b);	  /* what was read is on the cache's disk */
-void archive_judge_puts(struct batch *b); /* waits; other keys where they were taken */
 void archive_judge_proofs(struct batch *b);
-/* Claims, compares, commits what is in, orphans of what is out; deletes the intent. */
+void archive_sync_all(struct batch *b); /* what was read is on the cache's disk */
+
+/*
+ * archive_commit.c: claims, compares, commits what is in, orphans of what is out; deletes
+ * the intent.
+ */
 void archive_commit(struct batch *b);
 
-/* Payload of the intent; heap, NULL without memory. */
+/* archive_recover.c: payload of the intent; heap, NULL without memory. */
 char *archive_payload(const struct batch *b);
 /* The first number that the payload names: no other intent's does. */
 uint64_t archive_number(const struct batch *b);

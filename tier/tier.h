@@ -37,7 +37,7 @@ struct store;
 
 /*
  * Open catalogue, cache, store; check that they belong together; finish the
- * intents a killed daemon left.  O(intents).  conf is borrowed until tier_close.
+ * intents a killed daemon left; start the journal.  O(intents).  conf is borrowed until tier_close.
  * cache_fd is owned by the tier on success.  mountpoint is for URLs.
  * err: a sentence for the user, naming what to do:
  *	-EBUSY  a second daemon on cache or catalogue
@@ -51,7 +51,7 @@ struct store;
  */
 int tier_open(const struct conf *conf, int cache_fd, const char *mountpoint, struct tier **ret,
 	      char *err, size_t size);
-/* After the mount: start the reaper, journal, sinks, scan. */
+/* After the mount: start sinks, the reaper with its scan, drop, checkpoints. */
 int tier_start(struct tier *t);
 /* Ends the threads: what is being archived is finished or left to its intent. */
 void tier_stop(struct tier *t);

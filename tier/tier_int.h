@@ -33,7 +33,7 @@
 
 struct blobs;	 /* blobs.h: objects in memory */
 struct remotes;	 /* read.c: open remotes by attempt */
-struct listings; /* list.c: open listings by directory */
+struct listings; /* list_note.c: open listings by directory */
 struct window;
 
 struct tier {

@@ -168,7 +168,8 @@ const struct ctl_command ctl_archive = {
 	.synopsis = "[--json] PATH...\n[--json] --all",
 	.summary = "copy files to the store now",
 	.text = "Copies files that are complete to the store, whatever their age; of a directory all below\n"
-		"it. Local copies stay. A file that is open for writing fails." ENDS,
+		"it. Local copies stay. A file that is open for writing is skipped, but fails if it is\n"
+		"named itself." ENDS,
 	.options = CTL_OPT_JSON | CTL_OPT_ALL,
 	.run = move_run,
 };
@@ -198,7 +199,7 @@ const struct ctl_command ctl_drain = {
 	.synopsis = "[--json]",
 	.summary = "archive, notify and release all that is complete now",
 	.text = "Archives every complete file, tells the sinks, and releases the local copies. Exits with 0\n"
-		"when nothing is left to do." ENDS,
+		"when nothing is left that it could do; what was skipped stays local." ENDS,
 	.options = CTL_OPT_JSON,
 	.run = drain_run,
 };

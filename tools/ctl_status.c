@@ -8,14 +8,14 @@
  *	released.files, released.bytes	in the store only
  *	other.files			stay local: hard links, symlinks, devices, xattrs
  *	trash.files, trash.bytes	removed or replaced, still in the store
- *	oldest_unarchived_s		age of the oldest file that is due and not archived; 0 none
- *	dirs_waiting			directories the reaper has to look at
+ *	oldest_unarchived_s		age of the oldest file that is to be archived, due or not; 0 none
+ *	dirs_waiting			directories that are queued for a worker
  *	scanning			the first look at the whole cache is not over: local.* and
  *					archived.* still grow, released.* shrinks
  *	rates.archive_files_per_s, rates.archive_bytes_per_s, rates.release_files_per_s
  *					of the last minute
- *	since_start.archived, .released, .restored, .failed	files
- *	sinks[].name, .server, .up, .error
+ *	since_start.archived, .released, .restored, .failed	files; failed: attempts
+ *	sinks[].name, .server, .up, .error	up: false until something was sent
  *	sinks[].waiting, .missing, .poisoned	events; missing and poisoned ones are parked
  *	sinks[].oldest_s		age of the oldest waiting event; 0 none
  *	sinks[].oldest_error		why that one waits: what the sink said of it last, or that its

@@ -4,9 +4,9 @@
  *
  *	parse, check            exit 2 for what was typed wrong, 1 for the rest
  *	cache directory opened  before it may be mounted over
- *	tier_open               catalogue, cache, store; unfinished intents
+ *	tier_open               catalogue, cache, store; unfinished intents; the journal
  *	fs_mount                the kernel asks, we answer
- *	tier_start              reaper, sinks, journal
+ *	tier_start              sinks, reaper, drop, checkpoints
  *	ready                   systemd is told, the command in the foreground ends
  *	... until unmounted, or SIGTERM
  *	fs_quiesce, tier_stop, fs_unmount, tier_close

@@ -7,6 +7,8 @@
     ebb       one ebbfs mount, its daemon and its ebbctl
     tree      snapshots of directory trees, and how two of them differ
     captures  JPEG and JSON files as a camera would upload them
+    promises  what must be true of a mount after it was killed
+    linux     calls of Linux that Python does not have
     ftp       vsftpd, ProFTPD, Pure-FTPd
     ceph      a Ceph cluster of one node
     search    Elasticsearch and OpenSearch
