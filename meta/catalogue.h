@@ -93,6 +93,11 @@ int catalogue_sync(struct catalogue *c);
  * faster than the next could be reserved.
  */
 int catalogue_next_number(struct catalogue *c, uint64_t *ret);
+/*
+ * The same, for what is never written down: an inode number of a name without a row.  A
+ * catalogue that is read-only goes on giving them.
+ */
+int catalogue_next_ino(struct catalogue *c, uint64_t *ret);
 
 /* ---- inside a job ----------------------------------------------------- */
 

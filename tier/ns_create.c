@@ -266,7 +266,7 @@ static int new_node(struct tier *t, struct node *parent, const char *name, struc
 	uint64_t ino;
 	int r;
 
-	r = catalogue_next_number(t->cat, &ino);
+	r = catalogue_next_ino(t->cat, &ino);
 	if (r == 0)
 		r = node_make(t->tree, parent, name, is_dir, ino, &node);
 	if (r < 0)

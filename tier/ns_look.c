@@ -16,7 +16,7 @@
 static int number_for(struct tier *t, const struct state_of *look, uint64_t *ret)
 {
 	if (!look->has_row)
-		return catalogue_next_number(t->cat, ret);
+		return catalogue_next_ino(t->cat, ret);
 	*ret = look->shown.st_ino;
 	return 0;
 }

@@ -311,8 +311,10 @@ static void t_readonly(void **state)
 	struct fixture *f = *state;
 	struct file_row row = a_file(ROW_ROOT_DIR, "a", 1), got;
 	struct journal_part part;
+	uint64_t last, ino;
 
 	assert_int_equal(put_file(f->c, &row), 0);
+	assert_int_equal(catalogue_next_ino(f->c, &last), 0);
 	catalogue_set_readonly(f->c, "another node owns the journal");
 	catalogue_set_readonly(f->c, "said only once");
 	assert_true(catalogue_is_readonly(f->c));
@@ -321,6 +323,12 @@ static void t_readonly(void **state)
 	assert_int_equal(catalogue_journal_next(f->c, 1000, &part), -EROFS);
 	assert_int_equal(cat_file_get(f->c, ROW_ROOT_DIR, "a", &got), 0);
 	assert_int_equal(cat_file_get(f->c, ROW_ROOT_DIR, "b", &got), -ENOENT);
+	/* local names go on, however many; nothing else gets a number that was not put aside */
+	for (int i = 0; i < 200000; i++, last = ino) {
+		assert_int_equal(catalogue_next_ino(f->c, &ino), 0);
+		assert_true(ino > last);
+	}
+	assert_int_equal(catalogue_next_number(f->c, &ino), -EROFS);
 	fixture_close(f);
 	fixture_open(f); /* the fence is the caller's to keep */
 	assert_int_equal(put_file(f->c, &row), 0);
