@@ -13,7 +13,7 @@ import subprocess
 
 import pytest
 
-from pylib import promises
+from pylib import proc, promises
 
 BIG = os.urandom(70_000)
 FAST = {"archive_after": "1s", "release_after": "1h", "trash_grace": "0s",
@@ -200,10 +200,9 @@ def test_released_directory_made_again(mount):
     m = mount(options={**FAST, "release_after": "0s"})
     want = fill(m)
     m.drain()
-    armed(m, "mkdir.cache")
     new = "cam/2026/11/22/10/new.jpg"
-    if os.path.isdir(m.local(os.path.dirname(new))):
-        return      # the directory was not released: something recent is in it
+    proc.wait_until(lambda: not os.path.isdir(m.local(os.path.dirname(new))), 60)
+    armed(m, "mkdir.cache")
     killed(m, lambda: m.write(new, b"x", mkdirs=False))
     promises.check(m, want)
 
