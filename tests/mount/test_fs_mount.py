@@ -149,6 +149,16 @@ def test_configuration_file(mount):
     m.stop()
 
 
+@pytest.mark.parametrize("pattern, name", [(r"a\ b*", "a b1"), (r"a\ b\,*", "a b,1")])
+def test_backslashes_of_a_pattern(mount, pattern, name):
+    """-o leaves them to the pattern, but before a comma or another backslash."""
+    m = mount(options={"rule": f"{pattern} never-archive"})
+    m.write(name, b"1")
+    m.write("another", b"2")
+    m.archive()
+    assert m.states(name, "another") == {name: "local", "another": "archived"}
+
+
 @pytest.mark.parametrize("source", ["ebbfs", "config"])
 def test_as_mount_runs_it(mount, source):
     """SOURCE MOUNTPOINT -o OPTIONS, with words that are mount(8)'s, fstab's and systemd's."""

@@ -44,6 +44,11 @@ STATES = ("writing", "local", "archived", "released")
 mounts = []         # all that are open, for the watchdog and for emergencies
 
 
+def escaped(word):
+    """A word of -o as people write it: a backslash has one more only where it needs that."""
+    return re.sub(r",|\\(?=[,\\]|\Z)", lambda found: "\\" + found[0], word)
+
+
 class StartError(AssertionError):
     """The daemon ended, or was not ready in time; .output is what it said."""
 
@@ -117,7 +122,7 @@ class Mount:
     def argv(self, *more):
         """The daemon's command line as it would be started now."""
         pairs = {"cache": self.cache, "meta": self.meta, "store": self.store_url, **self.options}
-        texts = [name if value is True else f"{name}={value}".replace(",", "\\,")
+        texts = [name if value is True else escaped(f"{name}={value}")
                  for name, value in pairs.items() if value is not None]
         return [*self.wrapper, self.program("ebbfs"), self.path, "-o", ",".join(texts), *more]
 
