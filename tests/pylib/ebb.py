@@ -95,6 +95,7 @@ class Mount:
         self.failpoints = failpoints
         self.env = dict(env or {})
         self.wrapper = list(wrapper)
+        self.cwd = "/"                  # where the daemon is started
         self.process = None             # proc.Process of a foreground daemon
         self.daemon_pid = None          # of a background one
         self.runs = 0
@@ -160,7 +161,7 @@ class Mount:
             self._note(f"--- run {self.runs}: {' '.join(self.argv('-f'))}")
             offset = os.path.getsize(self.log)
             self.process = proc.Process(
-                self.argv("-f"), self.log, cwd="/",
+                self.argv("-f"), self.log, cwd=self.cwd,
                 env={**self.environment(), "NOTIFY_SOCKET": "@" + address})
             ready = self._wait_notify(notify, deadline)
         if not ready:
@@ -219,8 +220,8 @@ class Mount:
         self._note(f"--- run {self.runs}: {' '.join(self.argv())}")
         with open(self.log, "ab") as log:
             code = subprocess.run(self.argv(), stdin=subprocess.DEVNULL, stdout=log,
-                                  stderr=log, check=False, timeout=proc.scaled(deadline), cwd="/",
-                                  env={**os.environ, **self.environment()}).returncode
+                                  stderr=log, check=False, timeout=proc.scaled(deadline),
+                                  cwd=self.cwd, env={**os.environ, **self.environment()}).returncode
         if code:
             raise StartError(f"ebbfs did not start: {proc.status_text(code)}\n"
                              f"{proc.tail(self.log)}", code, "")
