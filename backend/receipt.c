@@ -103,11 +103,6 @@ void store_prove(struct store *s, const struct receipt_want *want, struct receip
 	store_verify(s, want->key, &p->found, on_verified, p);
 }
 
-const char *receipt_key(const struct receipt *r)
-{
-	return r->key;
-}
-
 const char *receipt_attempt(const struct receipt *r)
 {
 	return r->attempt;

@@ -180,7 +180,6 @@ void store_prove(struct store *s, const struct receipt_want *want, struct receip
 		 store_cb cb, void *arg);
 int store_prove_wait(struct store *s, const struct receipt_want *want, struct receipt **ret);
 
-const char *receipt_key(const struct receipt *r);
 const char *receipt_attempt(const struct receipt *r);
 uint64_t receipt_size(const struct receipt *r);
 uint32_t receipt_crc32c(const struct receipt *r);

@@ -101,7 +101,7 @@ bool opens_pages_come(struct opens *o, struct node *node, uint64_t attempt);
 void opens_pages_refused(struct opens *o, struct node *node);
 void opens_pages_mixed(struct opens *o, struct node *node);
 
-/* How many files are open. */
+/* How many files are open.  For tests. */
 uint64_t opens_count(struct opens *o);
 
 #endif

@@ -274,29 +274,31 @@ int conf_set(struct conf *c, const char *name, const char *value, char *err, siz
 		      print_allowed(o, allowed, sizeof(allowed)));
 }
 
-/* Copies one option without its escapes; returns what follows its comma. */
-static const char *cut_option(const char *p, char *ret)
+char *conf_next_word(char **text)
 {
-	while (*p && *p != ',') {
-		if (*p == '\\' && (p[1] == ',' || p[1] == '\\'))
-			p++;
-		*ret++ = *p++;
+	char *word = *text, *to = word, *from = word;
+
+	while (*from && *from != ',') {
+		if (*from == '\\' && (from[1] == ',' || from[1] == '\\'))
+			from++;
+		*to++ = *from++;
 	}
-	*ret = '\0';
-	return *p ? p + 1 : p;
+	*text = *from ? from + 1 : from;
+	*to = '\0';
+	return word;
 }
 
 int conf_set_many(struct conf *c, const char *opts, char *err, size_t size)
 {
-	AUTO_FREE char *one = malloc(strlen(opts) + 1);
+	AUTO_FREE char *copy = strdup(opts);
+	char *rest = copy;
 	int r;
 
-	if (!one)
+	if (!copy)
 		return -ENOMEM;
-	while (*opts) {
-		char *value;
+	while (*rest) {
+		char *one = conf_next_word(&rest), *value;
 
-		opts = cut_option(opts, one);
 		if (!*one)
 			continue;
 		value = strchr(one, '=');

@@ -73,7 +73,14 @@ void conf_fini(struct conf *c);
  */
 int conf_set(struct conf *c, const char *name, const char *value, char *err, size_t size);
 
-/* "a=b,c,d=e\,f": commas in values are escaped by a backslash.  As conf_set. */
+/*
+ * Cuts the next word of "a=b,c,d=e\,f", in place, and moves *text behind its comma, or to
+ * the end.  A word has its escapes taken out, which are "\," and "\\" alone: any other
+ * backslash stays, as in a rule's pattern.  "" for a word that is empty.
+ */
+char *conf_next_word(char **text);
+
+/* Sets all words of opts, cut as above; empty ones are passed over.  As conf_set. */
 int conf_set_many(struct conf *c, const char *opts, char *err, size_t size);
 
 /*

@@ -24,6 +24,7 @@ extern _Atomic int failpoint_armed; /* set by failpoint_init; read relaxed: it c
 
 /* 0, -EINVAL: an unknown name or action (logged). */
 int failpoint_init(const char *spec);
+/* As it stands in the variable.  For tests. */
 const char *failpoint_name(enum failpoint fp);
 int failpoint_pass(enum failpoint fp);
 

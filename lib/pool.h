@@ -28,7 +28,7 @@ int pool_new_background(const char *name, unsigned max_threads, struct pool **re
 void pool_submit(struct pool *pool, struct job *job);
 /* Runs what is queued, then ends the threads.  Nothing may be submitted after. */
 void pool_free(struct pool *pool);
-/* How many jobs are queued or running. */
+/* How many jobs are queued or running.  For tests. */
 unsigned pool_load(struct pool *pool);
 
 #endif

@@ -17,6 +17,6 @@ void window_enter(struct window *w, uint64_t bytes); /* waits for room */
 void window_leave(struct window *w, uint64_t bytes);
 /* The operation goes on, these bytes of it are free. */
 void window_give(struct window *w, uint64_t bytes);
-unsigned window_waiting(struct window *w); /* how many threads wait for room */
+unsigned window_waiting(struct window *w); /* how many threads wait for room; for tests */
 
 #endif

@@ -347,7 +347,7 @@ int cat_rebuild_check(struct cat_rebuild *r);
 int cat_rebuild_finish(struct cat_rebuild *r);
 void cat_rebuild_abort(struct cat_rebuild *r); /* removes the file; frees r */
 
-/* PRAGMA quick_check and the kept counters against counted ones; for ebbctl.  0 or -EUCLEAN. */
+/* PRAGMA quick_check and the kept counters against counted ones; for tests.  0 or -EUCLEAN. */
 int catalogue_check(struct catalogue *c, char *err, size_t size);
 
 #endif

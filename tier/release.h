@@ -18,6 +18,7 @@ enum release_why { RELEASE_AGE, RELEASE_PRESSURE, RELEASE_CRITICAL, RELEASE_COMM
  * -EAGAIN (not journalled or a sink not told yet), -ENODATA (no row: not archived),
  * -ESTALE (changed since; the row was refreshed if only attributes differ: try again),
  * -EPERM (not plain: links, xattrs), -EROFS (the catalogue is read-only), -EIO.
+ * One file alone is for tests.
  */
 int release_file(struct tier *t, struct node *dir, const char *name, enum release_why why,
 		 uint64_t *ret_bytes);

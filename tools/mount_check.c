@@ -179,6 +179,31 @@ static int keep_resolved(struct conf *c, const struct places *p, char *err, size
 	return r == 0 ? conf_set(c, "meta", p->meta, err, size) : r;
 }
 
+/*
+ * They are read again later, from '/'.  Where the directory cannot be resolved the path stays:
+ * opening the file says what is wrong.
+ */
+static int keep_absolute(struct conf *c, char *err, size_t size)
+{
+	const struct {
+		const char *name, *path;
+	} files[] = {
+		{ "es_password_file", c->es_password_file },
+		{ "es_api_key_file", c->es_api_key_file },
+		{ "es_ca", c->es_ca },
+	};
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < sizeof(files) / sizeof(files[0]); i++) {
+		AUTO_FREE char *full = NULL;
+
+		if (files[i].path[0] && files[i].path[0] != '/' &&
+		    path_real_parent(files[i].path, &full) == 0)
+			r = conf_set(c, files[i].name, full, err, size);
+	}
+	return r;
+}
+
 int mount_check(struct conf *conf, bool *ret_in_place, char *err, size_t size)
 {
 	struct places p;
@@ -197,6 +222,8 @@ int mount_check(struct conf *conf, bool *ret_in_place, char *err, size_t size)
 	r = check_places(&p, err, size);
 	if (r == 0)
 		r = keep_resolved(conf, &p, err, size);
+	if (r == 0)
+		r = keep_absolute(conf, err, size);
 	if (r == 0)
 		*ret_in_place = strcmp(p.cache, p.mountpoint) == 0;
 	return r;

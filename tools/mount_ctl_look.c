@@ -236,11 +236,13 @@ int ctl_op_locate(struct ctl_conn *c, struct json_object *req)
 {
 	const char *name = ctl_arg_str(req, "name");
 	struct locate l = { .c = c };
+	bool scanning;
 	size_t n;
 	int r;
 
 	if (!name || !name[0] || strchr(name, '/'))
 		return ctl_error(c, "a file name without a slash is needed");
+	scanning = reaper_scanning(c->t); /* before looking: it may end meanwhile */
 	r = locate_rows(&l, name);
 	if (r == 0)
 		r = reaper_find_local(c->t, name, each_local, &l);
@@ -252,6 +254,9 @@ int ctl_op_locate(struct ctl_conn *c, struct json_object *req)
 	free(l.paths);
 	if (r < 0)
 		return ctl_error(c, "cannot look the name up: %s", ctl_reason(r));
+	if (n == 0 && scanning)
+		return ctl_error(c, "there is no file of this name that is known: the cache is "
+				    "still being looked through; try again later");
 	if (n == 0)
 		return ctl_error(c, "there is no file of this name");
 	if (n >= LOCATE_MAX)

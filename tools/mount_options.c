@@ -96,21 +96,6 @@ static int set_word(struct options *o, char *word, char *err, size_t size)
 	return conf_set(&o->conf, word, value, err, size);
 }
 
-/* Cuts the next word off *text; a backslash keeps a comma. */
-static char *next_word(char **text)
-{
-	char *word = *text, *to = word, *from = word;
-
-	while (*from && *from != ',') {
-		if (*from == '\\' && from[1])
-			from++;
-		*to++ = *from++;
-	}
-	*text = *from ? from + 1 : from;
-	*to = '\0';
-	return word;
-}
-
 static int set_words(struct options *o, const char *text, char *err, size_t size)
 {
 	AUTO_FREE char *copy = strdup(text);
@@ -118,7 +103,7 @@ static int set_words(struct options *o, const char *text, char *err, size_t size
 	int r = copy ? 0 : -ENOMEM;
 
 	while (r == 0 && *rest)
-		r = set_word(o, next_word(&rest), err, size);
+		r = set_word(o, conf_next_word(&rest), err, size);
 	return r;
 }
 

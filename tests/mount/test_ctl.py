@@ -497,6 +497,24 @@ def test_locate(m):
     assert m.locate("new") == []
 
 
+def test_locate_while_the_cache_is_looked_through(mount):
+    """A file that is only local may be where the scan at start has not come to."""
+    m = mount(start=False, options={"scan_rate": "1"})      # the root's files take it minutes
+    os.mkdir(m.local("cam"))
+    for name in ["cam/late.jpg", *(f"early{i}" for i in range(300))]:
+        with open(m.local(name), "wb"):
+            pass
+    m.start()
+    done = m.ctl("locate", "late.jpg")
+    assert done.returncode == 1 and not done.stdout
+    assert "still being looked through" in done.stderr
+    m.restart(scan_rate=None)
+    proc.wait_until(lambda: not m.status()["scanning"], 30, "the end of the scan")
+    assert [path for _, path, _ in m.locate("late.jpg")] == ["cam/late.jpg"]
+    done = m.ctl("locate", "nothing")
+    assert done.returncode == 1 and done.stderr.endswith(": there is no file of this name\n")
+
+
 # --- status ---------------------------------------------------------------------------------
 
 def test_status(m):

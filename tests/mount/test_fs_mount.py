@@ -103,6 +103,7 @@ def test_cannot(mount, tmpdir_below):
     says("catalogue", meta=f"{t}/absent/c.db")
     os.symlink(f"{t}/cache/sub", f"{t}/link")
     says("hold one another", store=f"dir:{t}/link")
+    says("absolute path", store="dir:store")
 
 
 def test_mounted_twice(mount):
@@ -137,6 +138,25 @@ def test_background(mount):
     assert not m.processes()
 
 
+@pytest.mark.parametrize("option", ["es_password_file", "es_api_key_file", "es_ca"])
+def test_relative_paths(mount, option):
+    """They mean where ebbfs was started, also when they are read again later."""
+    user = {"es_user": "u"} if option == "es_password_file" else {}
+    m = mount(start=False, es=f"http://127.0.0.1:{proc.free_port()}/caps",
+              options={**user, option: "secrets/file"})
+    m.cwd = m.dir
+    assert "cannot read 'secrets/file'" in m.start_fails()
+    os.mkdir(f"{m.dir}/secrets")
+    assert f"cannot read '{m.dir}/secrets/file'" in m.start_fails()
+    with open(f"{m.dir}/secrets/file", "w", encoding="ascii") as file:
+        file.write("c2VjcmV0\n")
+    m.cache, m.meta = os.path.relpath(m.cache, m.dir), os.path.relpath(m.meta, m.dir)
+    m.start()
+    assert os.readlink(f"/proc/{m.pid}/cwd") == "/"
+    done = m.ctl("lost")
+    assert done.returncode == 1 and "cannot reach" in done.stderr, done.stderr
+
+
 def test_configuration_file(mount):
     m = mount(start=False)
     config = f"{m.dir}/ebb.conf"
@@ -147,6 +167,16 @@ def test_configuration_file(mount):
     m.start()
     m.write("a", b"1")
     m.stop()
+
+
+@pytest.mark.parametrize("pattern, name", [(r"a\ b*", "a b1"), (r"a\ b\,*", "a b,1")])
+def test_backslashes_of_a_pattern(mount, pattern, name):
+    """-o leaves them to the pattern, but before a comma or another backslash."""
+    m = mount(options={"rule": f"{pattern} never-archive"})
+    m.write(name, b"1")
+    m.write("another", b"2")
+    m.archive()
+    assert m.states(name, "another") == {name: "local", "another": "archived"}
 
 
 @pytest.mark.parametrize("source", ["ebbfs", "config"])

@@ -44,6 +44,11 @@ STATES = ("writing", "local", "archived", "released")
 mounts = []         # all that are open, for the watchdog and for emergencies
 
 
+def escaped(word):
+    """A word of -o as people write it: a backslash has one more only where it needs that."""
+    return re.sub(r",|\\(?=[,\\]|\Z)", lambda found: "\\" + found[0], word)
+
+
 class StartError(AssertionError):
     """The daemon ended, or was not ready in time; .output is what it said."""
 
@@ -90,6 +95,7 @@ class Mount:
         self.failpoints = failpoints
         self.env = dict(env or {})
         self.wrapper = list(wrapper)
+        self.cwd = "/"                  # where the daemon is started
         self.process = None             # proc.Process of a foreground daemon
         self.daemon_pid = None          # of a background one
         self.runs = 0
@@ -117,7 +123,7 @@ class Mount:
     def argv(self, *more):
         """The daemon's command line as it would be started now."""
         pairs = {"cache": self.cache, "meta": self.meta, "store": self.store_url, **self.options}
-        texts = [name if value is True else f"{name}={value}".replace(",", "\\,")
+        texts = [name if value is True else escaped(f"{name}={value}")
                  for name, value in pairs.items() if value is not None]
         return [*self.wrapper, self.program("ebbfs"), self.path, "-o", ",".join(texts), *more]
 
@@ -155,7 +161,7 @@ class Mount:
             self._note(f"--- run {self.runs}: {' '.join(self.argv('-f'))}")
             offset = os.path.getsize(self.log)
             self.process = proc.Process(
-                self.argv("-f"), self.log, cwd="/",
+                self.argv("-f"), self.log, cwd=self.cwd,
                 env={**self.environment(), "NOTIFY_SOCKET": "@" + address})
             ready = self._wait_notify(notify, deadline)
         if not ready:
@@ -214,8 +220,8 @@ class Mount:
         self._note(f"--- run {self.runs}: {' '.join(self.argv())}")
         with open(self.log, "ab") as log:
             code = subprocess.run(self.argv(), stdin=subprocess.DEVNULL, stdout=log,
-                                  stderr=log, check=False, timeout=proc.scaled(deadline), cwd="/",
-                                  env={**os.environ, **self.environment()}).returncode
+                                  stderr=log, check=False, timeout=proc.scaled(deadline),
+                                  cwd=self.cwd, env={**os.environ, **self.environment()}).returncode
         if code:
             raise StartError(f"ebbfs did not start: {proc.status_text(code)}\n"
                              f"{proc.tail(self.log)}", code, "")

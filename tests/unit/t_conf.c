@@ -212,6 +212,9 @@ static void test_many(void **state)
 	assert_int_equal(set_many(c, "cache=/a\\\\,meta=/b\\c\\"), 0);
 	assert_string_equal(c->cache, "/a\\");
 	assert_string_equal(c->meta, "/b\\c\\");
+	assert_int_equal(set_many(c, "rule=a\\ b* never-archive,rule=\\\\\\,\\* never-release"), 0);
+	assert_string_equal(c->rules.v[0], "a\\ b* never-archive");
+	assert_string_equal(c->rules.v[1], "\\,\\* never-release");
 
 	assert_int_equal(set_many(c, "high=90,hgih=91,low=1"), -ENOENT);
 	assert_says("hgih", "", "");
