@@ -269,22 +269,36 @@ static void drop_pages(struct rig *rig, const char *path)
 	close(fd);
 }
 
+#define COLD 40
+
 static void the_page_cache_stays_as_it_was(void **state)
 {
 	struct rig *rig = *state;
-	char *data = calloc(1, BIG);
-	size_t cold;
+	char *data = calloc(1, BIG), path[COLD][16];
+	const char *names[COLD];
+	int result[COLD];
+	size_t cold[COLD];
 
 	assert_non_null(data);
 	rig_write(rig, "d/hot", data, BIG);
-	rig_write(rig, "d/cold", data, BIG);
+	for (unsigned i = 0; i < COLD; i++) {
+		snprintf(path[i], sizeof(path[i]), "d/cold%u", i);
+		names[i] = path[i] + strlen("d/");
+		rig_write(rig, path[i], data, BIG);
+	}
 	free(data);
-	drop_pages(rig, "d/cold");
-	cold = resident(rig, "d/cold"); /* a file system in memory has nothing else */
+	rig_settle(rig, path[COLD - 1]);
+	for (unsigned i = 0; i < COLD; i++) {
+		drop_pages(rig, path[i]);
+		cold[i] = resident(rig, path[i]); /* a file system in memory has nothing else */
+	}
 	assert_int_equal(rig_archive(rig, "d/hot"), 0);
-	assert_int_equal(rig_archive(rig, "d/cold"), 0);
+	assert_int_equal(rig_archive_names(rig, "d", names, COLD, result), 0);
 	assert_int_equal(resident(rig, "d/hot"), BIG / 4096);
-	assert_int_equal(resident(rig, "d/cold"), cold);
+	for (unsigned i = 0; i < COLD; i++) {
+		assert_int_equal(result[i], 0);
+		assert_int_equal(resident(rig, path[i]), cold[i]);
+	}
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, rig_teardown)
