@@ -2,7 +2,7 @@
 /*
  * Stores: where archived bytes live.
  *
- *	rados:POOL[/NAMESPACE][?conf=FILE&id=NAME]   Ceph, by librados
+ *	rados:POOL[/NAMESPACE][?conf=/FILE&id=NAME]  Ceph, by librados
  *	dir:/path                                    a directory, the embedded default
  *	mem:[NAME]                                   memory, for tests; NAME is shared in the process
  *	fault:RULES:STORE                            wraps any; RULES is a file, read again when it changes

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The store in Ceph: "rados:POOL[/NAMESPACE][?conf=FILE&id=NAME]".
+ * The store in Ceph: "rados:POOL[/NAMESPACE][?conf=/FILE&id=NAME]".
  *
  * An object is one RADOS object under its key, with its bytes and nothing else, so
  * that `rados get` needs no ebbfs; the attributes are xattrs ebb.attempt, ebb.path,
@@ -44,7 +44,7 @@ static void rstore_free(struct rstore *s)
 
 static int set_param(struct rstore *s, const char *param)
 {
-	if (strncmp(param, "conf=", 5) == 0 && param[5] && !s->conf) {
+	if (strncmp(param, "conf=/", 6) == 0 && !s->conf) {
 		s->conf = strdup(param + 5);
 		return s->conf ? 0 : -ENOMEM;
 	}
@@ -171,7 +171,7 @@ static int rstore_open(const char *rest, int64_t timeout_ms, struct store **ret,
 		r = parse_params(s, params);
 	if (r == -EINVAL)
 		snprintf(err, size,
-			 "'rados:%.100s': rados:POOL[/NAMESPACE][?conf=FILE&id=NAME] is wanted",
+			 "'rados:%.100s': rados:POOL[/NAMESPACE][?conf=/FILE&id=NAME] is wanted",
 			 rest);
 	if (r == 0)
 		r = start(s);

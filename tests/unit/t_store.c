@@ -427,6 +427,7 @@ static void test_urls(void **state)
 		{ "rados:a/b/c", -EINVAL },
 		{ "rados:a?nonsense=1", -EINVAL },
 		{ "rados:a?conf", -EINVAL },
+		{ "rados:a?conf=ceph.conf", -EINVAL },
 	};
 
 	(void)state;
