@@ -144,7 +144,7 @@ static void out_of_what_a_rule_names(void **state)
 	rig_start(rig);
 	rig_until(rig_state(rig, "other/sub/c") == STATE_ARCHIVED);
 	assert_int_equal(rig_state(rig, "in/sub/b"), STATE_LOCAL);
-	assert_int_equal(rig_rename(rig, "in", "other", RENAME_EXCHANGE), 0);
+	assert_int_equal(rig_rename(rig, "other", "in", RENAME_EXCHANGE), 0);
 	rig_until(rig_state(rig, "other/a") == STATE_ARCHIVED);
 	rig_until(rig_state(rig, "other/sub/b") == STATE_ARCHIVED);
 	rig_until(rig_intents(rig) == 0);
