@@ -152,20 +152,21 @@ int failpoint_init(const char *spec)
 	AUTO_FREE char *copy = NULL;
 	int r;
 
-	failpoint_armed = 0;
-	if (!spec || !*spec)
+	if (!spec || !*spec) {
+		failpoint_armed = 0;
 		return 0;
+	}
 	copy = strdup(spec);
 	if (!copy)
 		return -ENOMEM;
+	/* who passes one meanwhile meets those of before, or these */
 	pthread_mutex_lock(&mutex);
 	r = parse(copy);
+	if (r == 0)
+		log_info("failpoints are set: %s", spec);
+	failpoint_armed = r == 0;
 	pthread_mutex_unlock(&mutex);
-	if (r < 0)
-		return r;
-	log_info("failpoints are set: %s", spec);
-	failpoint_armed = 1;
-	return 0;
+	return r;
 }
 
 static void die(const char *name)

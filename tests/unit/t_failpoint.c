@@ -8,6 +8,8 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -155,6 +157,36 @@ static void test_error(void **state)
 	log_set_level(LOG_LEVEL_INFO);
 }
 
+#define N_CHANGES 20000
+
+static void *change(void *arg)
+{
+	_Atomic bool *done = arg;
+
+	for (int i = 0; i < N_CHANGES; i++)
+		failpoint_init(i % 2 ? "archive.put=error:EIO" : "archive.put=error:ENOSPC");
+	atomic_store(done, true);
+	return NULL;
+}
+
+/* A test that goes from one set to the next lets nothing through in between. */
+static void test_changed(void **state)
+{
+	_Atomic bool done = false;
+	pthread_t thread;
+	unsigned passed = 0;
+
+	log_set_level(LOG_LEVEL_ERROR);
+	assert_int_equal(failpoint_init("archive.put=error:EIO"), 0);
+	assert_int_equal(pthread_create(&thread, NULL, change, &done), 0);
+	while (!atomic_load(&done))
+		passed += failpoint(ARCHIVE_PUT) == 0;
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(passed, 0);
+	assert_int_equal(failpoint_init(NULL), 0);
+	log_set_level(LOG_LEVEL_INFO);
+}
+
 static void test_off(void **state)
 {
 	assert_int_equal(failpoint_init(""), 0);
@@ -237,6 +269,7 @@ int main(void)
 		cmocka_unit_test(test_kill),
 		cmocka_unit_test(test_passages_are_counted_across_threads),
 		cmocka_unit_test(test_error),
+		cmocka_unit_test(test_changed),
 		cmocka_unit_test(test_wait),
 		cmocka_unit_test(test_refused),
 	};
