@@ -117,7 +117,7 @@ void look_failed(struct look *l, const char *name, int r)
 /* True: it is the store that did not take it. */
 static bool archive_failed(struct look *l, const struct archive_file *f, bool whole_batch)
 {
-	bool is_store = false;
+	bool is_store;
 
 	if (f->result == -ENOENT && !whole_batch)
 		return false;

@@ -115,6 +115,14 @@ struct look {
 int look_dir(struct look *l);
 int look_names(struct look *l, const char *const *names, size_t n);
 
+/* Directories that are still to be walked through. */
+struct dir_stack {
+	struct node **v; /* owned, counted */
+	size_t n, room;
+};
+/* Takes over the count of dir.  0, -ENOMEM: it did not. */
+int dir_stack_push(struct dir_stack *s, struct node *dir);
+
 /* A directory's sub-directories (not mount points); how many other entries.  0, -errno. */
 int scan_dir(struct tier *t, struct node *dir, int (*sub)(void *arg, const char *name), void *arg,
 	     uint64_t *ret_others);
@@ -208,9 +216,8 @@ struct reaper {
 	int64_t pause_until_ms;
 	bool pressing;
 	bool started;
-	struct node **moved; /* owned, counted: directories that are to be walked through */
-	size_t n_moved, room_moved;
-	bool walking; /* somebody does, and comes to those */
+	struct dir_stack moved; /* renamed since they were walked through */
+	bool walking;		/* somebody does, and comes to those */
 };
 
 #define TABLE_NOT_IN_HEAP SIZE_MAX

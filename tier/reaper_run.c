@@ -142,8 +142,7 @@ static int add_name(struct run *run, struct node *parent, const char *name)
 
 struct walk {
 	struct run *run;
-	struct node **stack; /* owned, counted */
-	size_t n, room;
+	struct dir_stack stack;
 	struct node *dir; /* borrowed */
 };
 
@@ -153,20 +152,13 @@ static int push_sub(void *arg, const char *name)
 	struct node *sub;
 	int r;
 
-	if (w->n == w->room) {
-		size_t room = w->room ? 2 * w->room : 64;
-		struct node **stack = reallocarray(w->stack, room, sizeof(*stack));
-
-		if (!stack)
-			return -ENOMEM;
-		w->stack = stack;
-		w->room = room;
-	}
 	r = node_get(w->run->r->t->tree, w->dir, name, true, &sub);
 	if (r < 0)
 		return r == -ENOENT || r == -ENOTDIR ? 0 : r;
-	w->stack[w->n++] = sub;
-	return 0;
+	r = dir_stack_push(&w->stack, sub);
+	if (r < 0)
+		node_put(w->run->r->t->tree, sub);
+	return r;
 }
 
 static void walk_one(struct walk *w, struct node *dir)
@@ -193,14 +185,14 @@ static int run_dir(struct run *run, struct node *dir)
 	struct walk w = { .run = run };
 
 	walk_one(&w, dir);
-	while (w.n > 0) {
-		struct node *sub = w.stack[--w.n];
+	while (w.stack.n > 0) {
+		struct node *sub = w.stack.v[--w.stack.n];
 
 		if (!atomic_load(&run->stop))
 			walk_one(&w, sub);
 		node_put(run->r->t->tree, sub);
 	}
-	free(w.stack);
+	free(w.stack.v);
 	return 0;
 }
 

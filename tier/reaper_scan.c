@@ -89,26 +89,25 @@ int scan_dir(struct tier *t, struct node *dir, int (*sub)(void *arg, const char 
 
 struct scan {
 	struct reaper *r;
-	struct node **stack; /* owned; counted */
-	size_t n, room;
+	struct dir_stack stack;
 	struct node *dir; /* borrowed; being read */
 	uint64_t subdirs;
 	uint64_t seen;
 	int64_t begun_ms;
 };
 
-static int push(struct scan *s, struct node *dir)
+int dir_stack_push(struct dir_stack *s, struct node *dir)
 {
 	if (s->n == s->room) {
 		size_t room = s->room ? 2 * s->room : 64;
-		struct node **stack = reallocarray(s->stack, room, sizeof(*stack));
+		struct node **v = reallocarray(s->v, room, sizeof(*v));
 
-		if (!stack)
+		if (!v)
 			return -ENOMEM;
-		s->stack = stack;
+		s->v = v;
 		s->room = room;
 	}
-	s->stack[s->n++] = dir;
+	s->v[s->n++] = dir;
 	return 0;
 }
 
@@ -122,7 +121,7 @@ static int push_sub(void *arg, const char *name)
 	r = node_get(s->r->t->tree, s->dir, name, true, &sub);
 	if (r < 0)
 		return r == -ENOENT || r == -ENOTDIR ? 0 : r;
-	r = push(s, sub);
+	r = dir_stack_push(&s->stack, sub);
 	if (r < 0)
 		node_put(s->r->t->tree, sub);
 	return r;
@@ -190,8 +189,8 @@ static void scan_one(struct scan *s)
 
 static void walk(struct scan *s)
 {
-	while (s->n > 0) {
-		s->dir = s->stack[--s->n];
+	while (s->stack.n > 0) {
+		s->dir = s->stack.v[--s->stack.n];
 		if (!atomic_load(&s->r->stopping))
 			scan_one(s);
 		node_put(s->r->t->tree, s->dir);
@@ -205,10 +204,10 @@ static bool take_moved(struct scan *s)
 	bool more;
 
 	lock_take(&r->lock);
-	more = r->n_moved > 0 && !atomic_load(&r->stopping);
-	while (more && r->n_moved > 0 && push(s, r->moved[r->n_moved - 1]) == 0)
-		r->n_moved--;
-	r->walking = more && s->n > 0;
+	more = r->moved.n > 0 && !atomic_load(&r->stopping);
+	while (more && r->moved.n > 0 && dir_stack_push(&s->stack, r->moved.v[r->moved.n - 1]) == 0)
+		r->moved.n--;
+	r->walking = more && s->stack.n > 0;
 	if (!r->walking)
 		atomic_store(&r->scanning, false);
 	more = r->walking;
@@ -222,7 +221,7 @@ static void walk_all(struct scan *s)
 	do {
 		walk(s);
 	} while (take_moved(s));
-	free(s->stack);
+	free(s->stack.v);
 }
 
 void reap_scan(struct job *job)
@@ -235,7 +234,7 @@ void reap_scan(struct job *job)
 	if (result < 0)
 		log_error("cannot recover unfinished batches: %s: tried again at the next start",
 			  strerror(-result));
-	if (push(&s, node_ref(tree_root(r->t->tree))) < 0)
+	if (dir_stack_push(&s.stack, node_ref(tree_root(r->t->tree))) < 0)
 		node_put(r->t->tree, tree_root(r->t->tree));
 	walk_all(&s);
 	if (!atomic_load(&r->stopping))
@@ -252,40 +251,28 @@ void reap_walk(struct job *job)
 
 /* ---- what moved ------------------------------------------------------------------ */
 
-static bool note_moved_locked(struct reaper *r, struct node *dir) REQUIRES(r->lock);
-
-static bool note_moved_locked(struct reaper *r, struct node *dir)
-{
-	if (r->n_moved == r->room_moved) {
-		size_t room = r->room_moved ? 2 * r->room_moved : 16;
-		struct node **moved = reallocarray(r->moved, room, sizeof(*moved));
-
-		if (!moved)
-			return false;
-		r->moved = moved;
-		r->room_moved = room;
-	}
-	r->moved[r->n_moved++] = node_ref(dir);
-	return true;
-}
-
 void reaper_moved(struct tier *t, struct node *dir)
 {
 	struct reaper *r = t->reaper;
+	bool noted;
 
 	if (!r)
 		return;
+	node_ref(dir);
 	lock_take(&r->lock);
-	if (note_moved_locked(r, dir) && r->started && !r->walking) {
+	noted = dir_stack_push(&r->moved, dir) == 0;
+	if (noted && r->started && !r->walking) {
 		r->walking = true;
 		pool_submit(r->threads, &r->walk_job);
 	}
 	lock_drop(&r->lock);
+	if (!noted)
+		node_put(t->tree, dir);
 }
 
 void reap_scan_free(struct reaper *r)
 {
-	while (r->n_moved > 0)
-		node_put(r->t->tree, r->moved[--r->n_moved]);
-	free(r->moved);
+	while (r->moved.n > 0)
+		node_put(r->t->tree, r->moved.v[--r->moved.n]);
+	free(r->moved.v);
 }
