@@ -183,26 +183,33 @@ static void under_pressure(void **state)
 	rig_free(rig);
 }
 
+/* open0/a and so on: archived, and open for good. */
+static void archive_and_hold(struct rig *rig, int *ret_fds, unsigned n)
+{
+	char path[600], name[64];
+
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(name, sizeof(name), "open%u/a", i);
+		rig_file(rig, name, i + 1, false);
+		rig_path(rig, name, path, sizeof(path));
+		ret_fds[i] = open(path, O_RDWR | O_CLOEXEC);
+		assert_true(ret_fds[i] >= 0);
+	}
+	rig_journalled(rig);
+}
+
 /* What was archived first of all is open for good: what else is there goes all the same. */
 static void under_pressure_and_open(void **state)
 {
 	struct rig *rig = rig_new(RIG_MEM, OPTIONS ",high=1,low=0");
-	char path[600], name[64];
+	char name[64];
 	int fd[6];
 
 	(void)state;
 	rig_open(rig);
 	assert_int_equal(conf_set(&rig->conf, "archive_after", "1h", rig->err, sizeof(rig->err)),
 			 0);
-	for (unsigned i = 0; i < 6; i++) {
-		snprintf(name, sizeof(name), "open%u/a", i);
-		rig_capture(rig, name, i + 1);
-		assert_int_equal(rig_archive(rig, name), 0);
-		rig_path(rig, name, path, sizeof(path));
-		fd[i] = open(path, O_RDWR | O_CLOEXEC);
-		assert_true(fd[i] >= 0);
-	}
-	rig_journalled(rig);
+	archive_and_hold(rig, fd, 6);
 	rig_capture(rig, "open0/b", 7);
 	rig_capture(rig, "cam/b", 8);
 	rig_start(rig);
@@ -297,21 +304,14 @@ static void many_in_vain(void **state)
 {
 	struct rig *rig = rig_new(RIG_MEM, OPTIONS ",high=1,low=0");
 	unsigned most = 0;
-	char path[600], name[64];
+	char name[64];
 	int fd[40];
 
 	(void)state;
 	rig_open(rig);
 	assert_int_equal(conf_set(&rig->conf, "archive_after", "1h", rig->err, sizeof(rig->err)),
 			 0);
-	for (unsigned i = 0; i < 40; i++) {
-		snprintf(name, sizeof(name), "open%u/a", i);
-		rig_file(rig, name, i + 1, false);
-		rig_path(rig, name, path, sizeof(path));
-		fd[i] = open(path, O_RDWR | O_CLOEXEC);
-		assert_true(fd[i] >= 0);
-	}
-	rig_journalled(rig);
+	archive_and_hold(rig, fd, 40);
 	rig_capture(rig, "cam/b", 8);
 	rig_start(rig);
 	rig_until(rig_state(rig, "cam/b") != STATE_LOCAL);
