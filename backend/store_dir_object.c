@@ -30,11 +30,19 @@
 
 #define READ_BYTES (1U << 20)
 #define ALIGN_BYTES 4096
-#define PRUNED_TRIES 1000	/* how often drops may remove the directory under a put's feet */
-#define PATH_ATTR_LEAST 1024	/* a longer path may be left out where xattrs have no room */
-#define LEFT_BYTES (1ULL << 30) /* free for store_attrs.even_full, or this part of a small disk: */
-#define LEFT_INODES 100000
+#define PRUNED_TRIES 1000    /* how often drops may remove the directory under a put's feet */
+#define PATH_ATTR_LEAST 1024 /* a longer path may be left out where xattrs have no room */
+/*
+ * What is left free for store_attrs.even_full: a hundredth of the disk.  Not more than anybody
+ * needs; and not less than what may have to be written when the disk is found full, the
+ * journal of what was put just before, and of what is removed then, or a small disk could
+ * never be emptied.
+ */
 #define LEFT_PARTS 100
+#define LEFT_MOST_BYTES (1ULL << 30)
+#define LEFT_LEAST_BYTES (16ULL << 20)
+#define LEFT_LEAST_PARTS 8 /* of the least: not all of a disk that is smaller still */
+#define LEFT_MOST_INODES 100000
 
 /* A regular file at a key.  A descriptor or -errno; -ENOENT for anything else. */
 static int object_open(int dirfd, const char *key, int flags, struct stat *st)
@@ -195,11 +203,18 @@ static uint64_t least(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+static uint64_t most(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
 bool dir_has_room(const struct statvfs *vfs, uint64_t bytes, unsigned times)
 {
-	uint64_t left = least((uint64_t)vfs->f_blocks * vfs->f_frsize / LEFT_PARTS, LEFT_BYTES);
-	uint64_t inodes = least(vfs->f_files / LEFT_PARTS, LEFT_INODES);
+	uint64_t disk = (uint64_t)vfs->f_blocks * vfs->f_frsize;
+	uint64_t left = least(disk / LEFT_PARTS, LEFT_MOST_BYTES);
+	uint64_t inodes = least(vfs->f_files / LEFT_PARTS, LEFT_MOST_INODES);
 
+	left = most(left, least(disk / LEFT_LEAST_PARTS, LEFT_LEAST_BYTES));
 	/* Some file systems do not say how much they hold. */
 	return (vfs->f_blocks == 0 ||
 		(uint64_t)vfs->f_bavail * vfs->f_frsize >= bytes + times * left) &&

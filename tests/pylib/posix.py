@@ -14,6 +14,7 @@ from . import disk, proc
 
 BIN = os.path.join(proc.DEPS, "cargo", "bin")
 
+# naptime: a machine whose clock is advanced by a CPU that waits for its host has the same time for a while.
 CONFIG = """\
 [features]
 posix_fallocate = {}
@@ -21,7 +22,7 @@ rename_ctime = {}
 utime_now = {}
 utimensat = {}
 [settings]
-naptime = 0.01
+naptime = 0.05
 [dummy_auth]
 entries = [["nobody", "nogroup"], ["daemon", "daemon"], ["bin", "bin"]]
 """

@@ -445,7 +445,16 @@ static void test_has_room(void **state)
 	assert_false(dir_has_room(&vfs, 0, 1));
 	vfs.f_files = vfs.f_favail = 0; /* it has no limit */
 	assert_true(dir_has_room(&vfs, 0, 1));
-	vfs = (struct statvfs){ .f_frsize = 4096, .f_blocks = 1000, .f_bavail = 10 };
+	/* 4 GiB: a hundredth */
+	vfs = (struct statvfs){ .f_frsize = 4096, .f_blocks = 1000000, .f_bavail = 10000 };
+	assert_true(dir_has_room(&vfs, 0, 1));
+	assert_false(dir_has_room(&vfs, 1, 1));
+	/* 1 GiB: 16 MiB, which is more */
+	vfs = (struct statvfs){ .f_frsize = 4096, .f_blocks = 1 << 18, .f_bavail = 4096 };
+	assert_true(dir_has_room(&vfs, 0, 1));
+	assert_false(dir_has_room(&vfs, 1, 1));
+	/* 4 MiB: an eighth */
+	vfs = (struct statvfs){ .f_frsize = 4096, .f_blocks = 1000, .f_bavail = 125 };
 	assert_true(dir_has_room(&vfs, 0, 1));
 	assert_false(dir_has_room(&vfs, 1, 1));
 	vfs.f_blocks = vfs.f_bavail = 0; /* it does not say */
