@@ -282,7 +282,7 @@ def test_files_wait_for_company(mount):
     for i in range(40):
         path = f"{DIR}/slow{i:02}.json"
         m.write(path, data.setdefault(path, os.urandom(1000)))
-        proc.wait_until(lambda: os.stat(m.full(path)).st_size == 1000, 10, path, every=0.05)
+        proc.wait_until(lambda: os.stat(m.full(path)).st_size == 1000, 60, path, every=0.05)
     proc.wait_until(lambda: set(m.states(*data).values()) == {"archived"}, 60, "all archived")
     assert 1 <= len(packs(m)) <= 4
     check_all(m, data)

@@ -457,9 +457,9 @@ def test_a_running_program_is_left_alone(mount, passthrough):
     size = os.stat(path).st_size
     for state in ("local", "archived", "released"):
         if state != "local":
-            proc.wait_until(lambda: m.ctl("archive", path).returncode == 0, 20, "archived")
+            proc.wait_until(lambda: m.ctl("archive", path).returncode == 0, 60, "archived")
         if state == "released":
-            proc.wait_until(lambda: m.ctl("release", path).returncode == 0, 20, "released")
+            proc.wait_until(lambda: m.ctl("release", path).returncode == 0, 60, "released")
         running = subprocess.Popen([path, "600"])
         try:
             for flags in (os.O_RDONLY | os.O_TRUNC, os.O_WRONLY, os.O_WRONLY | os.O_TRUNC):
@@ -473,7 +473,7 @@ def test_a_running_program_is_left_alone(mount, passthrough):
     def truncated():
         os.close(os.open(path, os.O_RDONLY | os.O_TRUNC))
         return os.stat(path).st_size == 0
-    proc.wait_until(truncated, 20, "truncated", ignoring=OSError)
+    proc.wait_until(truncated, 60, "truncated", ignoring=OSError)
 
 
 # --- names that are never away --------------------------------------------------------

@@ -329,7 +329,6 @@ static void test_delay(void **state)
 	set_rules("* delay 100ms\nput delay 50ms\n");
 	flight_init(&f);
 	store_put(store, "k", "123456789", 9, &attrs, flight_done, &f);
-	assert_true(clock_mono_ms() - start < 100);
 	assert_int_equal(flight_wait(&f), 0);
 	assert_true(clock_mono_ms() - start >= 150);
 }
