@@ -159,6 +159,9 @@ static int condemn(struct tx *tx, struct trash_row *row, bool *ret_chosen)
 	/* if it cannot go now it goes by itself, soon */
 	if (row->due_ns > clock_real_ns())
 		row->due_ns = clock_real_ns();
+	/* before those that are due with it: so all that wait are counted before more are condemned */
+	if (row->due_ns > 1)
+		row->due_ns--;
 	return r < 0 ? r : tx_trash_put(tx, row);
 }
 

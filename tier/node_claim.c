@@ -331,13 +331,20 @@ void node_own_begin(struct tree *tree, struct node *dir, const struct own_times 
 	free(own);
 }
 
-/* Nothing is under way.  False: nothing to be shown but the cache's. */
-static bool settle_own(struct own_times *own, bool changed, const struct stat *now)
+/* They look before they take the lock: the last to end need not have looked last. */
+static void note_left(struct own_times *own, const struct stat *now)
 {
-	if (!now)
-		return false;
-	own->c_mtime_ns = ts_to_ns(now->st_mtim);
-	own->c_ctime_ns = ts_to_ns(now->st_ctim);
+	if (ts_to_ns(now->st_ctim) < own->left_ctime_ns)
+		return;
+	own->left_mtime_ns = ts_to_ns(now->st_mtim);
+	own->left_ctime_ns = ts_to_ns(now->st_ctim);
+}
+
+/* Nothing is under way.  False: nothing to be shown but the cache's. */
+static bool settle_own(struct own_times *own, bool changed)
+{
+	own->c_mtime_ns = own->left_mtime_ns;
+	own->c_ctime_ns = own->left_ctime_ns;
 	return changed || own->mtime_ns != own->c_mtime_ns || own->ctime_ns != own->c_ctime_ns;
 }
 
@@ -352,9 +359,11 @@ bool node_own_end(struct tree *tree, struct node *dir, bool changed, const struc
 	lock_take(&s->lock);
 	assert(d->own_busy > 0);
 	d->own_changed |= changed;
+	if (d->own && now)
+		note_left(d->own, now);
 	if (--d->own_busy == 0) {
-		keep = d->own && d->own->user_changes == node_user_changes(dir) &&
-		       settle_own(d->own, d->own_changed, now);
+		keep = d->own && now && d->own->user_changes == node_user_changes(dir) &&
+		       settle_own(d->own, d->own_changed);
 		if (keep) {
 			*ret = *d->own;
 		} else {

@@ -114,7 +114,7 @@ static void job_ends_locked(struct reaper *r, unsigned asked)
 {
 	r->n_archiving -= asked & LOOK_ARCHIVE ? 1 : 0;
 	r->n_pressing -= asked & (LOOK_ANY_ARCHIVE_AGE | LOOK_UNTIL_LOW) ? 1 : 0;
-	cond_signal(&r->wake);
+	cond_broadcast(&r->wake);
 }
 
 void reap_job(struct job *job)

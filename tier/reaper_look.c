@@ -334,22 +334,28 @@ static int look_stream(struct look *l)
 	return r < 0 ? r : -ECANCELED;
 }
 
-/* Nothing left here: the directory may go, and then perhaps the one above it. */
-static void release_up(struct look *l)
+/*
+ * Nothing left here: the directory may go, and then perhaps the one above it.  -EBUSY: who
+ * holds it has perhaps looked before it was empty; others as release_dir().
+ */
+static int release_up(struct look *l)
 {
 	struct tree *tree = l->r->t->tree;
 	struct node *dir = node_ref(l->dir), *parent;
 	char name[ROW_NAME_MAX + 1];
-	int r = 0;
+	int r = 0, own = 0;
 
 	while (r == 0 && node_name(tree, dir, &parent, name) == 0) {
 		r = release_dir(l->r->t, dir);
-		if (r != 0 && dir != l->dir)
-			table_touch(l->r, dir, false);
+		if (dir == l->dir)
+			own = r;
+		else if (r != 0)
+			table_touch(l->r, dir, r == -EBUSY);
 		node_put(tree, dir);
 		dir = parent;
 	}
 	node_put(tree, dir);
+	return own;
 }
 
 static void look_empty(struct look *l)
@@ -361,9 +367,10 @@ static void look_empty(struct look *l)
 		look_sooner(&l->next_release_ms, l->now_ms + LOOK_AGAIN_MS);
 		return;
 	}
-	release_up(l);
+	if (release_up(l) == -EBUSY)
+		look_sooner(&l->next_release_ms, l->now_ms + REAP_RETRY_MS);
 	/* it is there still: it was changed lately, or is in use */
-	if (cache_dir(l->r->t->cache, l->dir, &l->d) == 0)
+	else if (cache_dir(l->r->t->cache, l->dir, &l->d) == 0)
 		look_sooner(&l->next_release_ms,
 			    l->now_ms + l->r->t->conf->release_after + LOOK_AGAIN_MS);
 }

@@ -435,6 +435,7 @@ static void test_own_actions(void **state)
 	struct tree *tree = *state;
 	struct node *d = walk(tree, "d", true);
 	struct stat now = { .st_mtim = { .tv_sec = 1 }, .st_ctim = { .tv_sec = 1 } };
+	struct stat later = { .st_mtim = { .tv_sec = 2 }, .st_ctim = { .tv_sec = 2 } };
 	struct own_times t;
 
 	/* overlapping: the first one's are shown, the last one to end tells */
@@ -446,6 +447,14 @@ static void test_own_actions(void **state)
 	assert_true(node_own_end(tree, d, false, &now, &t));
 	assert_int_equal(t.mtime_ns, 7);
 	assert_int_equal(node_own_times(tree, d).c_ctime_ns, 1000000000);
+
+	/* the last one looked before the other changed the directory */
+	own_begin(tree, d, 7);
+	own_begin(tree, d, 8);
+	assert_false(node_own_end(tree, d, true, &later, &t));
+	assert_true(node_own_end(tree, d, true, &now, &t));
+	assert_int_equal(t.c_mtime_ns, 2000000000);
+	assert_int_equal(t.c_ctime_ns, 2000000000);
 
 	/* what a user changed meanwhile is shown, and the next action starts from there */
 	own_begin(tree, d, 7);

@@ -95,23 +95,52 @@ static void releasing_failed(void **state)
 	rig_free(rig);
 }
 
-/* A look that is to release alone. */
+/* A look that is to release alone: how many it found archived, and when it wants to look again. */
+static int64_t look_to_release(struct rig *rig, const char *path, uint64_t archived)
+{
+	struct look l = { .r = rig->t->reaper,
+			  .dir = rig_dir(rig, path),
+			  .what = LOOK_RELEASE | LOOK_ANY_RELEASE_AGE };
+
+	assert_int_equal(look_dir(&l), 0);
+	assert_int_equal(l.counts.archived_files, archived);
+	node_put(rig->t->tree, l.dir);
+	return l.next_release_ms - clock_mono_ms();
+}
+
 static void release_look_failed(void **state)
 {
 	struct rig *rig = rig_idle(SLOW);
-	struct reaper *r = rig->t->reaper;
-	struct look l = { .r = r, .what = LOOK_RELEASE | LOOK_ANY_RELEASE_AGE };
 
 	(void)state;
 	rig_file(rig, "d/a", 1, false);
 	rig_journalled(rig);
-	l.dir = rig_dir(rig, "d");
 	assert_int_equal(failpoint_init("release.check=error:EIO"), 0);
-	assert_int_equal(look_dir(&l), 0);
+	assert_true(look_to_release(rig, "d", 1) <= REAP_RETRY_MS);
 	assert_int_equal(failpoint_init(NULL), 0);
-	assert_int_equal(l.counts.archived_files, 1);
-	assert_true(l.next_release_ms <= clock_mono_ms() + REAP_RETRY_MS);
-	node_put(rig->t->tree, l.dir);
+	rig_free(rig);
+}
+
+/* Who has it looked at it before what was in it went. */
+static void directory_that_is_held(void **state)
+{
+	struct rig *rig = rig_idle(SLOW);
+	struct node *cam;
+
+	(void)state;
+	rig_file(rig, "cam/h/a", 1, false);
+	rig_journalled(rig);
+	assert_int_equal(rig_release(rig, "cam/h/a"), 0);
+	cam = rig_dir(rig, "cam");
+	node_claim(rig->t->tree, cam);
+	look_to_release(rig, "cam/h", 0);
+	assert_false(rig_is_local(rig, "cam/h"));
+	assert_true(table_find(rig->t->reaper, cam)->soon);
+	assert_true(look_to_release(rig, "cam", 0) <= REAP_RETRY_MS);
+	node_unclaim(rig->t->tree, cam);
+	look_to_release(rig, "cam", 0);
+	assert_false(rig_is_local(rig, "cam"));
+	node_put(rig->t->tree, cam);
 	rig_free(rig);
 }
 
@@ -279,6 +308,7 @@ int main(void)
 		cmocka_unit_test(archiving_failed),
 		cmocka_unit_test(releasing_failed),
 		cmocka_unit_test(release_look_failed),
+		cmocka_unit_test(directory_that_is_held),
 		cmocka_unit_test(unseen_below_a_renamed_one),
 		cmocka_unit_test(out_of_what_a_rule_names),
 		cmocka_unit_test(renamed_again_and_again),

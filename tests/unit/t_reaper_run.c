@@ -121,7 +121,8 @@ static void command_drain(void **state)
 	assert_int_equal(rep.last.files_done, 300);
 	assert_int_equal(rep.last.files_skipped, 1);
 	assert_true(rig_is_local(rig, "cam1/x.part"));
-	assert_false(rig_is_local(rig, "cam0"));
+	/* while one of those that empty it holds it, another cannot remove it: soon, then */
+	rig_until(!rig_is_local(rig, "cam0"));
 	for (unsigned i = 0; i < 300; i++) {
 		snprintf(path, sizeof(path), "cam%u/%u/%u", i % 10, i % 30, i);
 		rig_assert_capture(rig, path, i);
