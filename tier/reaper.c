@@ -236,6 +236,7 @@ static void decide_job(struct job *job)
 		if (clock_mono_ms() >= tick_ms) {
 			reap_pressure(r);
 			settle_soon(r);
+			reap_read_again(r);
 			tick_ms = clock_mono_ms() + TICK_MS;
 		}
 	}

@@ -200,7 +200,7 @@ struct reaper {
 	_Atomic bool settling; /* settle_job is with the workers */
 	_Atomic uint64_t archived_total, released_total, restored_total, failed_total;
 	struct reap_rates rates;
-	_Atomic long long told_store_ms, told_file_ms, told_full_ms;
+	_Atomic long long told_store_ms, told_file_ms, told_full_ms, told_scan_ms;
 
 	/* protected by lock */
 	struct lock lock;	/* LOCK_RANK_REAPER */
@@ -216,8 +216,10 @@ struct reaper {
 	int64_t pause_until_ms;
 	bool pressing;
 	bool started;
-	struct dir_stack moved; /* renamed since they were walked through */
-	bool walking;		/* somebody does, and comes to those */
+	struct dir_stack moved;	 /* renamed since they were walked through */
+	bool walking;		 /* somebody does, and comes to those */
+	struct dir_stack unread; /* the walk could not read them: again at read_again_ms */
+	int64_t read_again_ms;
 };
 
 #define TABLE_NOT_IN_HEAP SIZE_MAX
@@ -274,6 +276,8 @@ void reap_job(struct job *job);
 /* reaper_scan.c: all of it at start; later what has moved. */
 void reap_scan(struct job *job);
 void reap_walk(struct job *job);
+/* What could not be read, when its time has come. */
+void reap_read_again(struct reaper *r);
 void reap_scan_free(struct reaper *r);
 
 /* reaper_pressure.c */

@@ -7,7 +7,8 @@
  * mount points not crossed.  What a directory holds is counted as soon as it is found, and
  * says when it is due; what is due then is a worker's, which looks again.  So status is
  * right when the scan is over, while the workers may have days to go.  An empty directory
- * that has rows becomes due at once: a kill may have come before it was removed.
+ * that has rows becomes due at once: a kill may have come before it was removed.  What cannot
+ * be read (no descriptors are left) is walked through again a minute later.
  *
  * Always true: what is renamed is walked through after that, as a walk that was on its way may
  * have passed it by, and rules may say something else of what is below it.
@@ -157,6 +158,30 @@ static void first_look(struct scan *s)
 	table_disown(r, e, &l, result);
 }
 
+static void could_not_read(struct scan *s, int err)
+{
+	AUTO_FREE char *path = NULL;
+	AUTO_FREE char *shown = NULL;
+	struct reaper *r = s->r;
+	bool noted;
+
+	lock_take(&r->lock);
+	noted = dir_stack_push(&r->unread, s->dir) == 0;
+	if (noted)
+		node_ref(s->dir);
+	r->read_again_ms = clock_mono_ms() + REAP_RETRY_MS;
+	lock_drop(&r->lock);
+	if (noted && !log_ratelimit(&r->told_scan_ms, REAP_RETRY_MS))
+		return;
+	if (node_path(r->t->tree, s->dir, &path) == 0)
+		shown = text_printable(path, strlen(path));
+	log_warning("cannot scan directory '%s' of the cache: %s: %s", shown ? shown : "?",
+		    strerror(-err),
+		    noted ? "tried again in a minute, and others that cannot be"
+			  : "what is below it may stay local until 'ebbctl archive --all' or the "
+			    "next start");
+}
+
 static void scan_one(struct scan *s)
 {
 	struct tier *t = s->r->t;
@@ -166,17 +191,8 @@ static void scan_one(struct scan *s)
 
 	s->subdirs = 0;
 	r = scan_dir(t, s->dir, push_sub, s, &others);
-	if (r < 0 && r != -ENOENT) {
-		AUTO_FREE char *path = NULL;
-		AUTO_FREE char *shown = NULL;
-
-		if (node_path(t->tree, s->dir, &path) == 0)
-			shown = text_printable(path, strlen(path));
-		log_warning(
-			"cannot scan directory '%s' of the cache: %s: what is below it may stay "
-			"local until 'ebbctl archive --all' or the next start",
-			shown ? shown : "?", strerror(-r));
-	}
+	if (r < 0 && r != -ENOENT)
+		could_not_read(s, r);
 	if (r == 0 && others + s->subdirs == 0)
 		(void)state_dirid(t, s->dir, &dirid);
 	if (others > 0)
@@ -249,6 +265,24 @@ void reap_walk(struct job *job)
 	walk_all(&s);
 }
 
+/* ---- what could not be read --------------------------------------------------------- */
+
+void reap_read_again(struct reaper *r)
+{
+	struct dir_stack none;
+
+	lock_take(&r->lock);
+	if (r->unread.n > 0 && !r->walking && clock_mono_ms() >= r->read_again_ms) {
+		/* nobody walks: nothing is left that moved */
+		none = r->moved;
+		r->moved = r->unread;
+		r->unread = none;
+		r->walking = true;
+		pool_submit(r->threads, &r->walk_job);
+	}
+	lock_drop(&r->lock);
+}
+
 /* ---- what moved ------------------------------------------------------------------ */
 
 void reaper_moved(struct tier *t, struct node *dir)
@@ -270,9 +304,15 @@ void reaper_moved(struct tier *t, struct node *dir)
 		node_put(t->tree, dir);
 }
 
+static void stack_free(struct tree *tree, struct dir_stack *s)
+{
+	while (s->n > 0)
+		node_put(tree, s->v[--s->n]);
+	free(s->v);
+}
+
 void reap_scan_free(struct reaper *r)
 {
-	while (r->moved.n > 0)
-		node_put(r->t->tree, r->moved.v[--r->moved.n]);
-	free(r->moved.v);
+	stack_free(r->t->tree, &r->moved);
+	stack_free(r->t->tree, &r->unread);
 }

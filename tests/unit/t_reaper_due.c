@@ -276,12 +276,61 @@ static void made_local_for_nothing(void **state)
 
 /* ---- counting --------------------------------------------------------------------------- */
 
+/* Nothing can be opened until descriptors() has what this gave. */
+static struct rlimit no_descriptors(void)
+{
+	struct rlimit before, none;
+	int free_fd = dup(0);
+
+	assert_true(free_fd >= 0);
+	close(free_fd);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	none.rlim_cur = (rlim_t)free_fd;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	return before;
+}
+
+static void descriptors(struct rlimit before)
+{
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
+/* How many could not be read; they need not wait any longer. */
+static size_t unread(struct reaper *r)
+{
+	size_t n;
+
+	lock_take(&r->lock);
+	n = r->unread.n;
+	r->read_again_ms = 0;
+	lock_drop(&r->lock);
+	return n;
+}
+
+static void not_read_by_the_scan(void **state)
+{
+	struct rig *rig = rig_idle("archive_after=1s,release_after=24h");
+	struct reaper *r = rig->t->reaper;
+	struct rlimit before;
+
+	(void)state;
+	rig_capture(rig, "cam/h/a", 1);
+	before = no_descriptors();
+	rig_start(rig);
+	rig_until(!r->scanning);
+	descriptors(before);
+	assert_int_equal(unread(r), 1);
+	rig_until(rig_state(rig, "cam/h/a") == STATE_ARCHIVED);
+	assert_int_equal(unread(r), 0);
+	rig_free(rig);
+}
+
 /* Somebody asks because nothing can be opened any more. */
 static void counted_without_descriptors(void **state)
 {
 	struct rig *rig = rig_idle(SLOW);
-	struct rlimit before, none;
-	int free_fd;
+	struct rlimit before;
 
 	(void)state;
 	rig_capture(rig, "d/a", 1);
@@ -289,15 +338,9 @@ static void counted_without_descriptors(void **state)
 	assert_int_equal(rig_status(rig).local_files, 1);
 	rig_capture(rig, "d/b", 2);
 	rig_touch(rig, "d");
-	free_fd = dup(0);
-	assert_true(free_fd >= 0);
-	close(free_fd);
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
-	none = before;
-	none.rlim_cur = (rlim_t)free_fd;
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	before = no_descriptors();
 	assert_int_equal(rig_status(rig).local_files, 1); /* as it was known */
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	descriptors(before);
 	assert_int_equal(rig_status(rig).local_files, 2);
 	rig_free(rig);
 }
@@ -314,6 +357,7 @@ int main(void)
 		cmocka_unit_test(renamed_again_and_again),
 		cmocka_unit_test(one_name_left),
 		cmocka_unit_test(made_local_for_nothing),
+		cmocka_unit_test(not_read_by_the_scan),
 		cmocka_unit_test(counted_without_descriptors),
 	};
 
