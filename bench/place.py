@@ -62,16 +62,19 @@ class Medium:
             self.base.close()
 
 
-def remove(path):
+def must_be_unmounted(path):
     inside = proc.mounts_below(path)
     assert not inside, f"still mounted: {inside}"
+
+
+def remove(path):
+    must_be_unmounted(path)
     shutil.rmtree(path, ignore_errors=True)
 
 
 def empty(path):
     """Frees the bytes of the files below, and no inode."""
-    inside = proc.mounts_below(path)
-    assert not inside, f"still mounted: {inside}"
+    must_be_unmounted(path)
     for parent, _, names in os.walk(path):
         for name in names:
             file = os.path.join(parent, name)
