@@ -157,6 +157,9 @@ static int make_unseen(struct tier *t, struct node *parent, struct node *dir, co
 		own_action_end(t, parent, r == 0);
 	}
 	cache_dir_put(t->cache, d);
+	/* whatever it was made for may fail */
+	if (r == 0)
+		reaper_touch(t, dir);
 	return r;
 }
 

@@ -300,6 +300,7 @@ static int rmdir_claimed(struct tier *t, struct node *parent, const char *name, 
 		node_drop_name(t->tree, parent, name);
 		user_action_done(t, parent, by);
 		reaper_forget(t, node);
+		reaper_touch(t, parent);
 	}
 	return r;
 }

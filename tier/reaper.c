@@ -23,6 +23,8 @@
 
 #define TICK_MS 1000
 #define HOLD_MS 2000 /* due, but not now: outside the windows, the store is down */
+#define HOLD_STEP_MS 100
+#define HOLD_AT_ONCE 1000 /* in a step */
 #define GAP_LEAST_MS 200
 #define ARCHIVE_GAP_MS 60000 /* a directory that is being filled is looked at no more often */
 #define RELEASE_GAP_MS 900000
@@ -102,9 +104,11 @@ static int look_at(struct reaper *r, struct reap_dir *e, struct look *l)
 
 static void put_off_locked(struct reaper *r, struct reap_dir *e, int64_t now) REQUIRES(r->lock);
 
+/* Not all at the same time: a million of them would be seconds under the lock. */
 static void put_off_locked(struct reaper *r, struct reap_dir *e, int64_t now)
 {
-	e->hold_ms = now + HOLD_MS;
+	e->hold_ms = now + HOLD_MS +
+		     (int64_t)(r->n_put_off++ % (r->n_heap / HOLD_AT_ONCE + 1)) * HOLD_STEP_MS;
 	table_schedule_locked(r, e);
 }
 
@@ -133,6 +137,13 @@ void reap_job(struct job *job)
 	asked = e->ask;
 	archive_ms = e->archive_ms;
 	l.what = backoff_left_locked(r, e, asked);
+	if (asked & ~l.what & LOOK_ARCHIVE) {
+		/* it is not one that the others wait for */
+		r->n_archiving--;
+		asked &= ~(unsigned)LOOK_ARCHIVE;
+		if (!(l.what & LOOK_UNTIL_LOW) && e->release_ms > clock_mono_ms())
+			l.what = 0;
+	}
 	l.why = e->why;
 	mine = l.what && !e->busy && !atomic_load(&r->stopping);
 	if (mine) {
@@ -157,52 +168,53 @@ void reap_job(struct job *job)
 
 /* ---- deciding ------------------------------------------------------------------ */
 
-static void decide_locked(struct reaper *r, struct reap_dir *e, int64_t now, int64_t real_ns)
+/* What the policy's windows permit now. */
+struct open {
+	bool archive, release;
+};
+
+static void decide_locked(struct reaper *r, struct reap_dir *e, int64_t now, struct open open)
 	REQUIRES(r->lock);
-static void try_one_locked(struct reaper *r, int64_t now, int64_t real_ns) REQUIRES(r->lock);
+static void try_one_locked(struct reaper *r, int64_t now, struct open open) REQUIRES(r->lock);
 static int64_t decide_all_locked(struct reaper *r) REQUIRES(r->lock);
 
-static void decide_locked(struct reaper *r, struct reap_dir *e, int64_t now, int64_t real_ns)
+static void decide_locked(struct reaper *r, struct reap_dir *e, int64_t now, struct open open)
 {
-	const struct policy *p = r->t->policy;
-	bool archive = policy_archive_open(p, real_ns) && r->store_fails == 0 &&
-		       !backoff_waits_locked(r, e, now);
-	bool release = policy_release_open(p, real_ns);
+	bool archive = open.archive && r->store_fails == 0 && !backoff_waits_locked(r, e, now);
 
-	if (!(archive && e->archive_ms <= now) && !(release && e->release_ms <= now)) {
+	if (!(archive && e->archive_ms <= now) && !(open.release && e->release_ms <= now)) {
 		put_off_locked(r, e, now);
 		return;
 	}
 	r->n_archiving += archive;
 	e->is_trial = false;
-	table_submit_locked(r, e, (archive ? LOOK_ARCHIVE : 0) | (release ? LOOK_RELEASE : 0),
+	table_submit_locked(r, e, (archive ? LOOK_ARCHIVE : 0) | (open.release ? LOOK_RELEASE : 0),
 			    RELEASE_AGE);
 }
 
 /* While the store takes nothing. */
-static void try_one_locked(struct reaper *r, int64_t now, int64_t real_ns)
+static void try_one_locked(struct reaper *r, int64_t now, struct open open)
 {
-	const struct policy *p = r->t->policy;
-	struct reap_dir *e = policy_archive_open(p, real_ns) ? backoff_trial_locked(r, now) : NULL;
+	struct reap_dir *e = open.archive ? backoff_trial_locked(r, now) : NULL;
 
 	if (!e)
 		return;
 	r->n_archiving++;
 	e->is_trial = true;
-	table_submit_locked(r, e,
-			    LOOK_ARCHIVE | (policy_release_open(p, real_ns) ? LOOK_RELEASE : 0),
-			    RELEASE_AGE);
+	table_submit_locked(r, e, LOOK_ARCHIVE | (open.release ? LOOK_RELEASE : 0), RELEASE_AGE);
 }
 
 /* When the next one is due. */
 static int64_t decide_all_locked(struct reaper *r)
 {
 	int64_t now = clock_mono_ms(), real_ns = clock_real_ns();
+	struct open open = { .archive = policy_archive_open(r->t->policy, real_ns),
+			     .release = policy_release_open(r->t->policy, real_ns) };
 
 	table_adopt_locked(r);
-	try_one_locked(r, now, real_ns);
+	try_one_locked(r, now, open);
 	while (r->n_heap > 0 && r->heap[0]->due_ms <= now)
-		decide_locked(r, r->heap[0], now, real_ns);
+		decide_locked(r, r->heap[0], now, open);
 	return r->n_heap > 0 && r->heap[0]->due_ms < now + TICK_MS ? r->heap[0]->due_ms
 								   : now + TICK_MS;
 }

@@ -140,6 +140,18 @@ void table_begin_locked(struct reaper *r, struct reap_dir *e, bool whole)
 	table_schedule_locked(r, e);
 }
 
+bool table_is_busy(struct reaper *r, struct node *dir)
+{
+	struct reap_dir *e;
+	bool busy;
+
+	lock_take(&r->lock);
+	e = table_find(r, dir);
+	busy = e && e->busy;
+	lock_drop(&r->lock);
+	return busy;
+}
+
 struct reap_dir *table_own(struct reaper *r, struct node *dir, bool whole)
 {
 	struct reap_dir *e;
@@ -185,6 +197,8 @@ static void take_over_locked(struct reap_dir *e, const struct look *l, int resul
 	if (result < 0) {
 		if (result != -ENOENT && retry_ms < e->archive_ms)
 			e->archive_ms = retry_ms;
+		if (result != -ENOENT && retry_ms < e->release_ms)
+			e->release_ms = retry_ms;
 		return;
 	}
 	e->counts = l->counts;

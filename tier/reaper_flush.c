@@ -124,6 +124,7 @@ static bool archive_failed(struct look *l, const struct archive_file *f, bool wh
 	look_count_stale_name(l, f->name);
 	if (f->result == -EPERM) {
 		l->counts.other_files++;
+		look_sooner(&l->next_archive_ms, l->now_ms + LOOK_LINKED_MS);
 		look_tell(l, TOLD_SKIPPED, f->name, LOOK_NOT_PLAIN, 0);
 		return false;
 	}
@@ -225,6 +226,7 @@ static void release_failed(struct look *l, const struct release_item *item,
 	case -EPERM:
 		look_count_stale_name(l, item->name);
 		l->counts.other_files++;
+		look_sooner(&l->next_archive_ms, l->now_ms + LOOK_LINKED_MS);
 		look_tell(l, TOLD_SKIPPED, item->name, LOOK_NOT_PLAIN, 0);
 		return;
 	case -ENODATA: /* its row left meanwhile */

@@ -209,6 +209,7 @@ struct reaper {
 	struct reap_dir **heap; /* owned; by due_ms */
 	size_t n_heap, room_heap;
 	unsigned n_queued, n_commands;
+	uint64_t n_put_off;
 	unsigned n_archiving, n_pressing; /* jobs at the store; jobs for pressure */
 	uint64_t spell;			  /* from one success at the store to the next; from 1 */
 	unsigned n_failing;		  /* directories that the store failed in this one */
@@ -227,6 +228,7 @@ struct reaper {
 /* reaper_table.c */
 int table_new(struct reaper *r);
 void table_free(struct reaper *r);
+bool table_is_busy(struct reaper *r, struct node *dir); /* somebody works on it just now */
 /* -ENOMEM, or 0; soon: look at once. */
 int table_touch(struct reaper *r, struct node *dir, bool soon);
 void table_entry_free(struct reaper *r, struct reap_dir *e);

@@ -24,9 +24,8 @@
 #include "tier/local.h"
 #include "tier/reaper_look.h"
 
-#define DUE_LEAST 64		/* files there is room for at first */
-#define LINKED_AGAIN_MS 3600000 /* its other name may go in a directory that nobody knows of */
-#define DUE_MOST 16384		/* those are on their way before more are looked at: 5 MB */
+#define DUE_LEAST 64   /* files there is room for at first */
+#define DUE_MOST 16384 /* those are on their way before more are looked at: 5 MB */
 
 /* ---- one name ------------------------------------------------------------------ */
 
@@ -250,7 +249,7 @@ static int look_name(struct look *l, const char *name)
 	if (!S_ISREG(st.st_mode) || st.st_nlink > 1) {
 		l->counts.other_files++;
 		if (S_ISREG(st.st_mode))
-			look_sooner(&l->next_archive_ms, l->now_ms + LINKED_AGAIN_MS);
+			look_sooner(&l->next_archive_ms, l->now_ms + LOOK_LINKED_MS);
 		look_tell(l, TOLD_SKIPPED, name,
 			  S_ISREG(st.st_mode) ? LOOK_NOT_PLAIN : "it is not a file", 0);
 		return 0;
@@ -375,6 +374,13 @@ static void look_empty(struct look *l)
 			    l->now_ms + l->r->t->conf->release_after + LOOK_AGAIN_MS);
 }
 
+static void count_put_off(struct look *l, const struct archive_file *f)
+{
+	if (!f->had_no_row)
+		look_count_stale_name(l, f->name);
+	look_count_local(l, f->id.size, f->id.ctime_ns, true);
+}
+
 /*
  * What is left over when the directory is through may be less than a batch.  While more is
  * coming it waits for it: packs fill, and a directory into which a file comes each second
@@ -389,7 +395,7 @@ static void wait_for_company(struct look *l)
 	    l->due_since_ms >= l->due_wait_ms)
 		return;
 	for (size_t i = 0; i < l->n_due; i++)
-		look_count_local(l, l->due[i].id.size, l->due[i].id.ctime_ns, true);
+		count_put_off(l, &l->due[i]);
 	l->n_due = 0;
 	l->next_archive_ms = l->now_ms + l->due_wait_ms - l->due_since_ms;
 }

@@ -7,6 +7,7 @@
 
 /* What is young, open or not journalled: again after at least this. */
 #define LOOK_AGAIN_MS 1000
+#define LOOK_LINKED_MS 3600000 /* its other name may go in a directory that nobody knows of */
 #define LOOK_NOT_PLAIN "it has several links, extended attributes or ACLs"
 #define LOOK_BEING_WRITTEN "it is being written"
 

@@ -172,10 +172,11 @@ static void walk_one(struct walk *w, struct node *dir)
 	r = scan_dir(run->r->t, dir, push_sub, w, &others);
 	if (r == -ENOENT) /* not in the cache: nothing to archive or release */
 		return;
-	job = r < 0 ? NULL : run_job_new(run, dir);
+	job = run_job_new(run, dir);
 	if (job)
 		run_submit(run, job, run_look);
-	else
+	/* what is below one of those in it that could not be asked for is not looked at */
+	if (r < 0 || !job)
 		run_fail_node(run, dir, r < 0 ? r : -ENOMEM);
 }
 

@@ -44,7 +44,7 @@ static int scan_stream(int dfd, int (*sub)(void *arg, const char *name), void *a
 	AUTO_CLOSEDIR DIR *dir = NULL;
 	struct dirent *e;
 	struct stat st;
-	int fd, r = 0;
+	int fd, r, err = 0;
 
 	if (fstat(dfd, &st) < 0)
 		return -errno;
@@ -57,20 +57,21 @@ static int scan_stream(int dfd, int (*sub)(void *arg, const char *name), void *a
 		return -ENOMEM;
 	}
 	*ret_others = 0;
-	while (r >= 0) {
+	for (;;) {
 		errno = 0;
 		e = readdir(dir);
 		if (!e)
-			return -errno;
+			return errno ? -errno : err;
 		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
 			continue;
 		r = is_subdir(dfd, e, st.st_dev);
 		if (r > 0)
 			r = sub(arg, e->d_name);
-		else
+		else if (r == 0)
 			*ret_others += e->d_type != DT_DIR;
+		if (r < 0 && err == 0)
+			err = r; /* of this one; others may be in order */
 	}
-	return r;
 }
 
 int scan_dir(struct tier *t, struct node *dir, int (*sub)(void *arg, const char *name), void *arg,
@@ -147,15 +148,27 @@ static void first_look(struct scan *s)
 {
 	struct reaper *r = s->r;
 	struct look l = { .r = r, .dir = s->dir };
-	struct reap_dir *e = table_own(r, s->dir, true);
+	struct reap_dir *e;
 	int result;
 
-	if (!e)
-		return; /* without memory: when it is touched */
+	/* who has it may take long; it is counted after that */
+	e = table_is_busy(r, s->dir) ? NULL : table_own(r, s->dir, true);
+	if (!e) {
+		(void)table_touch(r, s->dir, true);
+		return;
+	}
 	table_clear_changed(r, e);
 	l.future = e->future;
 	result = look_dir(&l);
 	table_disown(r, e, &l, result);
+}
+
+static bool dir_stack_has(const struct dir_stack *s, const struct node *dir)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (s->v[i] == dir)
+			return true;
+	return false;
 }
 
 static void could_not_read(struct scan *s, int err)
@@ -166,9 +179,11 @@ static void could_not_read(struct scan *s, int err)
 	bool noted;
 
 	lock_take(&r->lock);
-	noted = dir_stack_push(&r->unread, s->dir) == 0;
-	if (noted)
+	noted = dir_stack_has(&r->unread, s->dir);
+	if (!noted && dir_stack_push(&r->unread, s->dir) == 0) {
 		node_ref(s->dir);
+		noted = true;
+	}
 	r->read_again_ms = clock_mono_ms() + REAP_RETRY_MS;
 	lock_drop(&r->lock);
 	if (noted && !log_ratelimit(&r->told_scan_ms, REAP_RETRY_MS))
@@ -191,7 +206,7 @@ static void scan_one(struct scan *s)
 
 	s->subdirs = 0;
 	r = scan_dir(t, s->dir, push_sub, s, &others);
-	if (r < 0 && r != -ENOENT)
+	if (r < 0 && r != -ENOENT && r != -ENOTDIR)
 		could_not_read(s, r);
 	if (r == 0 && others + s->subdirs == 0)
 		(void)state_dirid(t, s->dir, &dirid);

@@ -32,19 +32,30 @@ static unsigned store_fails(struct rig *rig)
 	return n;
 }
 
-/* How often in a row that directory failed. */
-static unsigned fails_of(struct rig *rig, const char *path)
+/* NULL: it is not known.  Nothing forgets it meanwhile: its file is local. */
+static struct reap_dir *entry_of(struct rig *rig, const char *path)
 {
 	struct reaper *r = rig->t->reaper;
 	struct node *dir = rig_dir(rig, path);
 	struct reap_dir *e;
-	unsigned n;
 
 	lock_take(&r->lock);
 	e = table_find(r, dir);
-	n = e ? e->fails : 0;
 	lock_drop(&r->lock);
 	node_put(rig->t->tree, dir);
+	return e;
+}
+
+/* How often in a row that directory failed. */
+static unsigned fails_of(struct rig *rig, const char *path)
+{
+	struct reaper *r = rig->t->reaper;
+	struct reap_dir *e = entry_of(rig, path);
+	unsigned n;
+
+	lock_take(&r->lock);
+	n = e ? e->fails : 0;
+	lock_drop(&r->lock);
 	return n;
 }
 
@@ -228,6 +239,97 @@ static void under_pressure_and_open(void **state)
 	rig_free(rig);
 }
 
+/* Sent to the workers, to archive and to release. */
+static struct reap_dir *queued(struct rig *rig, const char *path)
+{
+	struct reaper *r = rig->t->reaper;
+	struct node *dir = rig_dir(rig, path);
+	struct reap_dir *e;
+
+	assert_int_equal(table_touch(r, dir, false), 0);
+	lock_take(&r->lock);
+	table_adopt_locked(r);
+	e = table_find(r, dir);
+	e->archive_ms = clock_mono_ms() - 1;
+	e->release_ms = REAP_NEVER;
+	e->queued = true;
+	e->ask = LOOK_ARCHIVE | LOOK_RELEASE;
+	r->n_queued++;
+	r->n_archiving++;
+	table_schedule_locked(r, e);
+	lock_drop(&r->lock);
+	node_put(rig->t->tree, dir);
+	return e;
+}
+
+static struct reap_dir *trial(struct reaper *r)
+{
+	struct reap_dir *e;
+
+	lock_take(&r->lock);
+	e = backoff_trial_locked(r, clock_mono_ms());
+	lock_drop(&r->lock);
+	return e;
+}
+
+/* What is queued when the store fails is neither looked at for nothing nor waited for. */
+static void queued_when_the_store_fails(void **state)
+{
+	struct rig *rig = rig_idle("archive_after=1h,release_after=24h");
+	struct reaper *r = rig->t->reaper;
+	struct reap_dir *first, *second;
+
+	(void)state;
+	rig_capture(rig, "d/a", 1);
+	rig_capture(rig, "e/a", 2);
+	first = queued(rig, "d");
+	second = queued(rig, "e");
+	r->store_fails = 1;
+	assert_null(trial(r)); /* those may still tell */
+	reap_job(&first->job);
+	reap_job(&second->job);
+	assert_int_equal(r->n_archiving, 0);
+	assert_int_equal(first->counts.local_files, 0); /* not looked at */
+	assert_non_null(trial(r));
+
+	/* one that has something to release is, and is not waited for either */
+	first = queued(rig, "d");
+	first->release_ms = 0;
+	reap_job(&first->job);
+	assert_int_equal(r->n_archiving, 0);
+	assert_int_equal(first->counts.local_files, 1);
+	rig_free(rig);
+}
+
+/* Many that are due, and may not be archived, do not come back all at once. */
+static void put_off_one_after_the_other(void **state)
+{
+	struct rig *rig = rig_idle("archive_after=1h,release_after=24h");
+	struct reaper *r = rig->t->reaper;
+	struct reap_dir *e;
+	int64_t least = INT64_MAX, most = 0;
+	char dir[32], path[40];
+
+	(void)state;
+	for (unsigned i = 0; i < 2500; i++) {
+		snprintf(dir, sizeof(dir), "d%u", i);
+		snprintf(path, sizeof(path), "%s/a", dir);
+		rig_write(rig, path, "x", 1);
+		(void)queued(rig, dir);
+	}
+	r->store_fails = 1;
+	for (unsigned i = 0; i < 2500; i++) {
+		snprintf(dir, sizeof(dir), "d%u", i);
+		e = entry_of(rig, dir);
+		reap_job(&e->job);
+		least = e->hold_ms < least ? e->hold_ms : least;
+		most = e->hold_ms > most ? e->hold_ms : most;
+	}
+	assert_true(most - least >= 200);
+	assert_true(most <= clock_mono_ms() + 3000);
+	rig_free(rig);
+}
+
 /* What pressure does to the directory of this path: one look, here and now. */
 static struct reap_dir *pressed(struct rig *rig, const char *path, int64_t archive_ms)
 {
@@ -393,6 +495,8 @@ int main(void)
 		cmocka_unit_test(under_pressure),
 		cmocka_unit_test(under_pressure_and_open),
 		cmocka_unit_test(many_in_vain),
+		cmocka_unit_test(queued_when_the_store_fails),
+		cmocka_unit_test(put_off_one_after_the_other),
 		cmocka_unit_test(pressed_in_vain),
 		cmocka_unit_test(never_released),
 		cmocka_unit_test(the_rest_is_left_alone),

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "lib/clock.h"
@@ -49,6 +50,19 @@ static struct due due_of(struct rig *rig, const char *path)
 	lock_drop(&r->lock);
 	node_put(rig->t->tree, dir);
 	return due;
+}
+
+/* The table knows that directory. */
+static bool is_known(struct rig *rig, const struct node *dir)
+{
+	struct reaper *r = rig->t->reaper;
+	bool known;
+
+	lock_take(&r->lock);
+	table_adopt_locked(r);
+	known = table_find(r, dir) != NULL;
+	lock_drop(&r->lock);
+	return known;
 }
 
 /* ---- what a command could not do ----------------------------------------------------- */
@@ -95,16 +109,22 @@ static void releasing_failed(void **state)
 	rig_free(rig);
 }
 
-/* A look that is to release alone: how many it found archived, and when it wants to look again. */
-static int64_t look_to_release(struct rig *rig, const char *path, uint64_t archived)
+/* As it is when it is over. */
+static struct look look(struct rig *rig, const char *path, unsigned what)
 {
-	struct look l = { .r = rig->t->reaper,
-			  .dir = rig_dir(rig, path),
-			  .what = LOOK_RELEASE | LOOK_ANY_RELEASE_AGE };
+	struct look l = { .r = rig->t->reaper, .dir = rig_dir(rig, path), .what = what };
 
 	assert_int_equal(look_dir(&l), 0);
-	assert_int_equal(l.counts.archived_files, archived);
 	node_put(rig->t->tree, l.dir);
+	return l;
+}
+
+/* To release alone: how many it found archived, and when it wants to look again. */
+static int64_t look_to_release(struct rig *rig, const char *path, uint64_t archived)
+{
+	struct look l = look(rig, path, LOOK_RELEASE | LOOK_ANY_RELEASE_AGE);
+
+	assert_int_equal(l.counts.archived_files, archived);
 	return l.next_release_ms - clock_mono_ms();
 }
 
@@ -141,6 +161,100 @@ static void directory_that_is_held(void **state)
 	look_to_release(rig, "cam", 0);
 	assert_false(rig_is_local(rig, "cam"));
 	node_put(rig->t->tree, cam);
+	rig_free(rig);
+}
+
+/* It had one name when it was looked at, or no extended attribute. */
+static void not_plain_any_more(void **state)
+{
+	struct rig *rig = rig_idle(SLOW);
+	char path[600];
+
+	(void)state;
+	rig_capture(rig, "d/a", 1);
+	rig_path(rig, "d/a", path, sizeof(path));
+	assert_int_equal(setxattr(path, "user.x", "1", 1, 0), 0);
+	assert_true(look(rig, "d", LOOK_ARCHIVE | LOOK_ANY_ARCHIVE_AGE).next_archive_ms !=
+		    REAP_NEVER);
+	assert_int_equal(removexattr(path, "user.x"), 0);
+	rig_file(rig, "e/a", 2, false);
+	rig_journalled(rig);
+	rig_path(rig, "e/a", path, sizeof(path));
+	assert_int_equal(failpoint_init("release.check=error:EPERM"), 0);
+	assert_true(look(rig, "e", LOOK_RELEASE | LOOK_ANY_RELEASE_AGE).next_archive_ms !=
+		    REAP_NEVER);
+	assert_int_equal(failpoint_init(NULL), 0);
+	rig_free(rig);
+}
+
+static void looking_failed(void **state)
+{
+	struct rig *rig = rig_idle(SLOW);
+	struct reaper *r = rig->t->reaper;
+	struct node *dir;
+	struct look l = { 0 };
+
+	(void)state;
+	rig_file(rig, "d/a", 1, false);
+	dir = rig_dir(rig, "d");
+	table_disown(r, table_own(r, dir, true), &l, -EMFILE);
+	assert_true(due_of(rig, "d").archive_ms <= REAP_RETRY_MS);
+	assert_true(due_of(rig, "d").release_ms <= REAP_RETRY_MS);
+	node_put(rig->t->tree, dir);
+	rig_free(rig);
+}
+
+/* ---- directories in which nothing is left ------------------------------------------------ */
+
+static struct rig *released_and_forgotten(void)
+{
+	struct rig *rig = rig_idle("archive_after=1s,release_after=1s,store_timeout=1s");
+
+	rig_file(rig, "cam/h/a", 1, true);
+	return rig;
+}
+
+static void rmdir_of_the_last(void **state)
+{
+	struct rig *rig = released_and_forgotten();
+	struct ns_cred me = { 0 };
+	struct node *cam, *h, *x;
+	struct stat st;
+
+	(void)state;
+	cam = rig_dir(rig, "cam");
+	h = rig_dir(rig, "cam/h");
+	assert_int_equal(ns_mkdir(rig->t, h, "x", 0755, &me, true, &x, &st), 0);
+	node_put(rig->t->tree, x);
+	rig_start(rig);
+	rig_until(!rig->t->reaper->scanning);
+	rig_until(!is_known(rig, h));
+	assert_int_equal(ns_rmdir(rig->t, h, "x", true), 0);
+	rig_until(!rig_is_local(rig, "cam"));
+	node_put(rig->t->tree, h);
+	node_put(rig->t->tree, cam);
+	rig_free(rig);
+}
+
+/* For a file that then could not be had. */
+static void made_again_for_nothing(void **state)
+{
+	struct rig *rig = released_and_forgotten();
+	struct remote *remote;
+	struct node *dir, *node;
+	int fd;
+
+	(void)state;
+	rig_start(rig);
+	rig_until(!rig_is_local(rig, "cam"));
+	dir = rig_dir(rig, "cam/h");
+	assert_int_equal(node_get(rig->t->tree, dir, "a", false, &node), 0);
+	rig_faults(rig, "get error EIO");
+	assert_int_equal(ns_open(rig->t, node, O_RDWR, true, &fd, &remote), -EIO);
+	assert_true(rig_is_local(rig, "cam/h"));
+	rig_until(!rig_is_local(rig, "cam"));
+	node_put(rig->t->tree, node);
+	node_put(rig->t->tree, dir);
 	rig_free(rig);
 }
 
@@ -276,56 +390,6 @@ static void made_local_for_nothing(void **state)
 
 /* ---- counting --------------------------------------------------------------------------- */
 
-/* Nothing can be opened until descriptors() has what this gave. */
-static struct rlimit no_descriptors(void)
-{
-	struct rlimit before, none;
-	int free_fd = dup(0);
-
-	assert_true(free_fd >= 0);
-	close(free_fd);
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
-	none = before;
-	none.rlim_cur = (rlim_t)free_fd;
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-	return before;
-}
-
-static void descriptors(struct rlimit before)
-{
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
-}
-
-/* How many could not be read; they need not wait any longer. */
-static size_t unread(struct reaper *r)
-{
-	size_t n;
-
-	lock_take(&r->lock);
-	n = r->unread.n;
-	r->read_again_ms = 0;
-	lock_drop(&r->lock);
-	return n;
-}
-
-static void not_read_by_the_scan(void **state)
-{
-	struct rig *rig = rig_idle("archive_after=1s,release_after=24h");
-	struct reaper *r = rig->t->reaper;
-	struct rlimit before;
-
-	(void)state;
-	rig_capture(rig, "cam/h/a", 1);
-	before = no_descriptors();
-	rig_start(rig);
-	rig_until(!r->scanning);
-	descriptors(before);
-	assert_int_equal(unread(r), 1);
-	rig_until(rig_state(rig, "cam/h/a") == STATE_ARCHIVED);
-	assert_int_equal(unread(r), 0);
-	rig_free(rig);
-}
-
 /* Somebody asks because nothing can be opened any more. */
 static void counted_without_descriptors(void **state)
 {
@@ -338,9 +402,9 @@ static void counted_without_descriptors(void **state)
 	assert_int_equal(rig_status(rig).local_files, 1);
 	rig_capture(rig, "d/b", 2);
 	rig_touch(rig, "d");
-	before = no_descriptors();
+	before = rig_no_descriptors();
 	assert_int_equal(rig_status(rig).local_files, 1); /* as it was known */
-	descriptors(before);
+	rig_descriptors(before);
 	assert_int_equal(rig_status(rig).local_files, 2);
 	rig_free(rig);
 }
@@ -352,12 +416,15 @@ int main(void)
 		cmocka_unit_test(releasing_failed),
 		cmocka_unit_test(release_look_failed),
 		cmocka_unit_test(directory_that_is_held),
+		cmocka_unit_test(not_plain_any_more),
+		cmocka_unit_test(looking_failed),
+		cmocka_unit_test(rmdir_of_the_last),
+		cmocka_unit_test(made_again_for_nothing),
 		cmocka_unit_test(unseen_below_a_renamed_one),
 		cmocka_unit_test(out_of_what_a_rule_names),
 		cmocka_unit_test(renamed_again_and_again),
 		cmocka_unit_test(one_name_left),
 		cmocka_unit_test(made_local_for_nothing),
-		cmocka_unit_test(not_read_by_the_scan),
 		cmocka_unit_test(counted_without_descriptors),
 	};
 

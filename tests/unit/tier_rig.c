@@ -452,3 +452,22 @@ int rig_trash(struct rig *rig, struct trash_row *ret)
 	}
 	return n;
 }
+
+struct rlimit rig_no_descriptors(void)
+{
+	struct rlimit before, none;
+	int free_fd = dup(0);
+
+	assert_true(free_fd >= 0);
+	close(free_fd);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	none.rlim_cur = (rlim_t)free_fd;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	return before;
+}
+
+void rig_descriptors(struct rlimit before)
+{
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/resource.h>
 
 #include "tier/tier_int.h"
 
@@ -89,6 +90,10 @@ void rig_killed(struct rig *rig, const char *spec, void (*body)(struct rig *rig)
 struct rig *rig_idle(const char *opts);
 void rig_touch(struct rig *rig, const char *dir);
 struct reaper_status rig_status(struct rig *rig);
+
+/* Nothing can be opened until rig_descriptors() has what this gave. */
+struct rlimit rig_no_descriptors(void);
+void rig_descriptors(struct rlimit before);
 
 /* What a command said. */
 struct report {

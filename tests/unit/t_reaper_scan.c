@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The scan at start: what it cannot read, or ask for, or what somebody else has, keeps it from
+ * nothing else, and is come back to.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka wants these first. */
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "lib/clock.h"
+#include "tests/unit/tier_rig.h"
+#include "tier/reaper_int.h"
+
+#define DIRS 8
+
+static _Atomic bool is_sick; /* a name that readdir gives, and cannot be asked for */
+
+int fstatat(int fd, const char *restrict name, struct stat *restrict st, int flags)
+{
+	if (is_sick && strcmp(name, "sick") == 0) {
+		errno = EIO;
+		return -1;
+	}
+	return (int)syscall(SYS_newfstatat, fd, name, st, flags);
+}
+
+static struct rig *some_dirs(void)
+{
+	struct rig *rig = rig_idle("archive_after=1s,release_after=24h");
+	char path[32];
+
+	for (unsigned i = 0; i < DIRS; i++) {
+		snprintf(path, sizeof(path), "cam%u/a", i);
+		rig_capture(rig, path, i);
+	}
+	rig_capture(rig, "sick/h/a", DIRS);
+	return rig;
+}
+
+static bool all_archived(struct rig *rig)
+{
+	char path[32];
+
+	for (unsigned i = 0; i < DIRS; i++) {
+		snprintf(path, sizeof(path), "cam%u/a", i);
+		if (rig_state(rig, path) != STATE_ARCHIVED)
+			return false;
+	}
+	return true;
+}
+
+/* How many could not be read; they need not wait any longer. */
+static size_t unread(struct reaper *r)
+{
+	size_t n;
+
+	lock_take(&r->lock);
+	n = r->unread.n;
+	r->read_again_ms = 0;
+	lock_drop(&r->lock);
+	return n;
+}
+
+static int64_t put_off_until_ms(struct reaper *r)
+{
+	int64_t ms;
+
+	lock_take(&r->lock);
+	ms = r->read_again_ms;
+	lock_drop(&r->lock);
+	return ms;
+}
+
+static void not_read_by_the_scan(void **state)
+{
+	struct rig *rig = rig_idle("archive_after=1s,release_after=24h");
+	struct reaper *r = rig->t->reaper;
+	struct rlimit before;
+
+	(void)state;
+	rig_capture(rig, "cam/h/a", 1);
+	before = rig_no_descriptors();
+	rig_start(rig);
+	rig_until(!r->scanning);
+	rig_descriptors(before);
+	assert_int_equal(unread(r), 1);
+	rig_until(rig_state(rig, "cam/h/a") == STATE_ARCHIVED);
+	assert_int_equal(unread(r), 0);
+	rig_free(rig);
+}
+
+/* One of many, and what is below it. */
+static void one_that_cannot_be_asked_for(void **state)
+{
+	struct rig *rig = some_dirs();
+	struct reaper *r = rig->t->reaper;
+
+	(void)state;
+	is_sick = true;
+	rig_start(rig);
+	rig_until(all_archived(rig));
+	for (unsigned i = 0; i < 3; i++) {
+		rig_until(put_off_until_ms(r) > 0);
+		assert_int_equal(unread(r), 1);
+	}
+	is_sick = false;
+	(void)unread(r);
+	rig_until(rig_state(rig, "sick/h/a") == STATE_ARCHIVED);
+	assert_int_equal(unread(r), 0);
+	rig_free(rig);
+}
+
+/* A command does what it can, and says what it could not. */
+static void asked_by_a_command(void **state)
+{
+	struct rig *rig = some_dirs();
+	struct report rep;
+
+	(void)state;
+	rig_capture(rig, "x", 1);
+	is_sick = true;
+	rig_start(rig);
+	assert_int_equal(rig_command(rig, REAP_DRAIN, NULL, &rep), -EIO);
+	assert_non_null(strstr(rep.text, "Input/output error"));
+	assert_int_equal(rep.last.files_done, DIRS + 1);
+	is_sick = false;
+	rig_free(rig);
+}
+
+/* Somebody has one of them, for long. */
+static void one_that_is_busy(void **state)
+{
+	struct rig *rig = some_dirs();
+	struct reaper *r = rig->t->reaper;
+	struct node *dir = rig_dir(rig, "sick/h");
+	struct reap_dir *e = table_own(r, dir, true);
+
+	(void)state;
+	rig_start(rig);
+	rig_until(!r->scanning);
+	rig_until(all_archived(rig));
+	assert_int_equal(rig_state(rig, "sick/h/a"), STATE_LOCAL);
+	table_disown(r, e, NULL, 0);
+	rig_until(rig_state(rig, "sick/h/a") == STATE_ARCHIVED);
+	node_put(rig->t->tree, dir);
+	rig_free(rig);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(not_read_by_the_scan),
+		cmocka_unit_test(one_that_cannot_be_asked_for),
+		cmocka_unit_test(asked_by_a_command),
+		cmocka_unit_test(one_that_is_busy),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
