@@ -174,6 +174,7 @@ static void not_plain_any_more(void **state)
 	rig_capture(rig, "d/a", 1);
 	rig_path(rig, "d/a", path, sizeof(path));
 	assert_int_equal(setxattr(path, "user.x", "1", 1, 0), 0);
+	rig_settle(rig, "d/a");
 	assert_true(look(rig, "d", LOOK_ARCHIVE | LOOK_ANY_ARCHIVE_AGE).next_archive_ms !=
 		    REAP_NEVER);
 	assert_int_equal(removexattr(path, "user.x"), 0);
