@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/failpoint.h"
 #include "tier/ns_int.h"
 
 /* Its row's, or a new one. */
@@ -114,17 +115,22 @@ static int node_of(struct tier *t, struct node *parent, const char *name,
 	return 0;
 }
 
-/* -EAGAIN: names moved meanwhile, the node may be of one object and the answer of another. */
+/*
+ * -EAGAIN: names moved meanwhile, the node may be of one object and the answer of another; or it
+ * may have got a row meanwhile, of a node that is gone, and the number that we gave is another.
+ */
 static int lookup_once(struct tier *t, struct node *parent, const char *name,
 		       const struct row_seen *seen, struct node **ret, struct stat *ret_st)
 {
-	uint64_t changes = tree_changes(t->tree);
+	uint64_t changes = tree_changes(t->tree), version = catalogue_version(t->cat);
 	struct state_of look;
 	struct node *node;
 	struct stat st;
 	int r;
 
 	r = state_look_seen(t, parent, name, seen, &look);
+	if (r == 0)
+		r = failpoint(LOOKUP_NODE);
 	if (r < 0)
 		return r;
 	if (look.state == STATE_NONE)
@@ -132,7 +138,8 @@ static int lookup_once(struct tier *t, struct node *parent, const char *name,
 	r = node_of(t, parent, name, &look, changes, &node, &st);
 	if (r < 0)
 		return r;
-	if (tree_changes(t->tree) != changes) {
+	if (tree_changes(t->tree) != changes ||
+	    (!look.has_row && catalogue_version(t->cat) != version)) {
 		node_put(t->tree, node);
 		return -EAGAIN;
 	}

@@ -12,10 +12,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "lib/clock.h"
+#include "lib/failpoint.h"
 #include "tests/unit/tier_rig.h"
 #include "tier/ns.h"
 #include "tier/ns_int.h"
@@ -304,6 +309,50 @@ static void listed_names_gone_or_new(void **state)
 	close_listing(rig, &o);
 }
 
+struct looking {
+	struct rig *rig;
+	struct node *dir;
+	struct node *node;
+	int r;
+};
+
+static void *look_slowly(void *arg)
+{
+	struct looking *l = arg;
+	struct stat st;
+
+	l->r = ns_lookup(l->rig->t, l->dir, "a", NULL, &l->node, &st);
+	return NULL;
+}
+
+/* It gets a row, and nobody remembers its node, after it was found to have none: one number. */
+static void archived_while_it_is_looked_up(void **state)
+{
+	struct rig *rig = *state;
+	struct looking l = { .rig = rig };
+	char go[300], spec[400];
+	pthread_t thread;
+
+	rig_capture(rig, "d/a", 1);
+	rig_settle(rig, "d/a");
+	l.dir = rig_dir(rig, "d");
+	snprintf(go, sizeof(go), "%s/go", rig->dir);
+	snprintf(spec, sizeof(spec), "lookup.node=wait:%s", go);
+	assert_int_equal(failpoint_init(spec), 0);
+	assert_int_equal(pthread_create(&thread, NULL, look_slowly, &l), 0);
+	poll(NULL, 0, 300); /* it waits there by now, or has nothing to be told */
+	assert_int_equal(rig_archive(rig, "d/a"), 0);
+	close(open(go, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	pthread_join(thread, NULL);
+	assert_int_equal(failpoint_init(NULL), 0);
+	assert_int_equal(l.r, 0);
+	assert_int_equal(node_ino(l.node), rig_look(rig, "d/a").row.ino);
+	rig_journalled(rig);
+	assert_int_equal(rig_release(rig, "d/a"), 0);
+	node_put(rig->t->tree, l.node);
+	node_put(rig->t->tree, l.dir);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, rig_teardown)
@@ -312,6 +361,7 @@ int main(void)
 		TEST(a_directory_without_row_asks_once), TEST(a_released_directory),
 		TEST(made_again_while_a_name_goes),	 TEST(listed_names_ask_nothing),
 		TEST(listed_attributes_changed),	 TEST(listed_names_gone_or_new),
+		TEST(archived_while_it_is_looked_up),
 	};
 
 	return rig_run(tests, sizeof(tests) / sizeof(tests[0]));
