@@ -325,14 +325,18 @@ static void test_full(void **state)
 static void test_delay(void **state)
 {
 	int64_t start = clock_mono_ms();
+	struct store *s;
 	struct flight f;
+	char err[256];
 
 	(void)state;
+	assert_int_equal(open_store("mem:", LONG_MS, &s, err), 0);
 	set_rules("* delay 100ms\nput delay 50ms\n");
 	flight_init(&f);
-	store_put(store, "k", "123456789", 9, &attrs, flight_done, &f);
+	store_put(s, "k", "123456789", 9, &attrs, flight_done, &f);
 	assert_int_equal(flight_wait(&f), 0);
 	assert_true(clock_mono_ms() - start >= 150);
+	store_close(s);
 }
 
 /* One that is delayed past the timeout is not done at all. */
