@@ -59,31 +59,30 @@ struct fault_op {
 
 /* ---- rules -------------------------------------------------------------- */
 
-/* The file is looked at and read without the lock; whoever is second throws his copy away. */
-static void refresh_rules(struct fault *f)
+static bool rules_are_current(struct fault *f)
 {
 	struct fault_version now = fault_version_now(f->file);
-	struct fault_rules *fresh;
-	char err[256];
-	bool same, tell;
+	bool same;
 
 	lock_take(&f->lock);
 	same = fault_rules_are(f->rules, &now);
 	lock_drop(&f->lock);
-	if (same)
-		return;
-	if (fault_rules_read(f->file, &fresh, err, sizeof(err)) < 0) {
-		lock_take(&f->lock);
-		tell = !f->rules_bad;
-		f->rules_bad = true;
-		lock_drop(&f->lock);
-		if (tell)
-			log_error("%s: the rules stay as they were", err);
-		return;
-	}
+	return same;
+}
+
+/*
+ * Installed if they are the file's still and nobody was faster: whoever reads slowly neither
+ * brings older rules back nor begins the counts anew.  The stat(2) is under the lock, as newer
+ * rules could be installed after any other.
+ */
+static void install(struct fault *f, struct fault_rules *fresh)
+{
+	struct fault_version now;
+
 	lock_take(&f->lock);
+	now = fault_version_now(f->file);
 	f->rules_bad = false;
-	if (!fault_rules_are(f->rules, &now)) {
+	if (fault_rules_are(fresh, &now) && !fault_rules_are(f->rules, &now)) {
 		struct fault_rules *old = f->rules;
 
 		f->rules = fresh;
@@ -91,6 +90,26 @@ static void refresh_rules(struct fault *f)
 	}
 	lock_drop(&f->lock);
 	fault_rules_free(fresh);
+}
+
+static void refresh_rules(struct fault *f)
+{
+	struct fault_rules *fresh;
+	char err[256];
+	bool tell;
+
+	while (!rules_are_current(f)) {
+		if (fault_rules_read(f->file, &fresh, err, sizeof(err)) < 0) {
+			lock_take(&f->lock);
+			tell = !f->rules_bad;
+			f->rules_bad = true;
+			lock_drop(&f->lock);
+			if (tell)
+				log_error("%s: the rules stay as they were", err);
+			return;
+		}
+		install(f, fresh);
+	}
 }
 
 static struct fault_verdict judge(struct fault *f, unsigned op, const char *key)

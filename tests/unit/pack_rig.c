@@ -24,7 +24,7 @@
 struct rig *pack_rig(enum rig_store store)
 {
 	struct rig *rig = rig_new(store, "pack_below=64K,trash_grace=0,trash_grace_unseen=0,"
-					 "store_timeout=1s,reserve=0");
+					 "store_timeout=2m,reserve=0");
 
 	rig_open(rig);
 	return rig;

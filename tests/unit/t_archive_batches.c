@@ -27,7 +27,7 @@
 
 static int setup(void **state)
 {
-	return rig_setup(state, "trash_grace=24h,pack_below=0,archive_batch=2");
+	return rig_setup(state, "trash_grace=24h,pack_below=0,archive_batch=2,store_timeout=3m");
 }
 
 /* ---- batches that overlap --------------------------------------------------------- */

@@ -373,6 +373,12 @@ static int run_big(struct tx *tx, void *arg)
 	return r;
 }
 
+/*
+ * A WAL that starts anew beyond 64 MiB has less, though three tries fail because a reader stays:
+ * each is repeated 64 MiB later.  One that never does has 500 MiB in the end.
+ */
+#define WAL_MAX_BYTES (5 * 64L * 1024 * 1024)
+
 /* It starts anew beyond 64 MiB, though readers come and go. */
 static void t_wal_restarts(void **state)
 {
@@ -396,7 +402,7 @@ static void t_wal_restarts(void **state)
 	bytes = ftell(p);
 	fclose(p);
 	snprintf(line, sizeof(line), "the WAL has %ld bytes", bytes);
-	if (bytes > 100L * 1024 * 1024)
+	if (bytes > WAL_MAX_BYTES)
 		fail_msg("%s", line);
 	assert_false(catalogue_is_readonly(f->c));
 }

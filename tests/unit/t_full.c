@@ -178,6 +178,7 @@ static void condemned_in_the_journal_first(void **state)
 {
 	static char bytes[70000];
 	struct rig *rig = *state;
+	int64_t timeout_ms = rig->conf.store_timeout;
 
 	rig_write(rig, "z", bytes, sizeof(bytes));
 	assert_int_equal(rig_archive(rig, "z"), 0);
@@ -185,7 +186,9 @@ static void condemned_in_the_journal_first(void **state)
 	pack_unlink(rig, "z");
 	rig_journalled(rig);
 	rig_faults(rig, "put error EIO key .ebb/journal/*");
+	rig->conf.store_timeout = 1000; /* waited for in vain */
 	assert_int_equal(drop_now(rig->t, NULL, 0), -ETIMEDOUT);
+	rig->conf.store_timeout = timeout_ms;
 	assert_true(rig_has_object(rig, "z"));
 	/* nothing brings it back: it goes by itself, before its grace would have been over */
 	rig_faults(rig, "");
@@ -251,7 +254,7 @@ static int put_due(struct tx *tx, void *arg)
 		struct trash_row row = {
 			.reason = TRASH_REMOVED,
 			.removed_ns = 1,
-			.due_ns = 2,
+			.due_ns = 2, /* all at one time */
 			.file = { .ino = i + 1,
 				  .object = ROW_OBJECT_PATH,
 				  .objdir = objdir,

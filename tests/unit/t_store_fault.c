@@ -8,6 +8,8 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -323,14 +325,18 @@ static void test_full(void **state)
 static void test_delay(void **state)
 {
 	int64_t start = clock_mono_ms();
+	struct store *s;
 	struct flight f;
+	char err[256];
 
 	(void)state;
+	assert_int_equal(open_store("mem:", LONG_MS, &s, err), 0);
 	set_rules("* delay 100ms\nput delay 50ms\n");
 	flight_init(&f);
-	store_put(store, "k", "123456789", 9, &attrs, flight_done, &f);
+	store_put(s, "k", "123456789", 9, &attrs, flight_done, &f);
 	assert_int_equal(flight_wait(&f), 0);
 	assert_true(clock_mono_ms() - start >= 150);
+	store_close(s);
 }
 
 /* One that is delayed past the timeout is not done at all. */
@@ -444,6 +450,53 @@ static void test_bad_change(void **state)
 	assert_int_equal(put("k"), 0);
 }
 
+#define N_READERS 4
+#define N_VERSIONS 300
+
+struct put_some {
+	unsigned first;
+	_Atomic bool *stop;
+	_Atomic unsigned *n_failed;
+};
+
+static void *put_on(void *arg)
+{
+	struct put_some *p = arg;
+
+	for (unsigned i = p->first; !*p->stop; i += N_READERS)
+		if (put_n(i) < 0)
+			++*p->n_failed;
+	return NULL;
+}
+
+/* Whoever reads the same change together counts together, and no older rules come back. */
+static void test_read_by_many(void **state)
+{
+	pthread_t thread[N_READERS];
+	struct put_some p[N_READERS];
+	_Atomic bool stop = false;
+	_Atomic unsigned n_failed = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < N_READERS; i++) {
+		p[i] = (struct put_some){ i, &stop, &n_failed };
+		assert_int_equal(pthread_create(&thread[i], NULL, put_on, &p[i]), 0);
+	}
+	for (unsigned i = 1; i <= N_VERSIONS; i++) {
+		int64_t deadline = clock_mono_ms() + LONG_MS;
+
+		set_rules("put error EIO nth 1\n");
+		while (n_failed < i) {
+			assert_true(clock_mono_ms() < deadline);
+			sched_yield();
+		}
+	}
+	stop = true;
+	for (unsigned i = 0; i < N_READERS; i++)
+		assert_int_equal(pthread_join(thread[i], NULL), 0);
+	assert_int_equal(n_failed, N_VERSIONS);
+}
+
 static void test_stack(void **state)
 {
 	char url[160], err[256];
@@ -468,7 +521,7 @@ int main(void)
 		TEST(test_lost),       TEST(test_list),		 TEST(test_down),
 		TEST(test_full),       TEST(test_delay),	 TEST(test_delay_too_long),
 		TEST(test_hold),       TEST(test_close),	 TEST(test_bad_rules),
-		TEST(test_bad_change), TEST(test_stack),
+		TEST(test_bad_change), TEST(test_read_by_many),	 TEST(test_stack),
 	};
 	int fd = mkstemp(rules), failed;
 
