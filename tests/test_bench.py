@@ -93,11 +93,15 @@ def test_report_can_be_read(measured):
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
-    """(together.json, together.html, output) of half a minute on a store that is late."""
+    """(together.json, together.html, output) of half a minute on a store that is late.
+
+    The room is for three hours of the cameras, which upload one in 0.3 s: the first are removed
+    as soon as some are cold, a quarter into the run.
+    """
     out = tmp_path_factory.mktemp("together")
     done = proc.run(os.path.join(os.path.dirname(BENCH), "together"), "--store", "delayed",
-                    "--minutes", "0.2", "--alone", "0.05", "--burst", "0.05", "--every", "3",
-                    "--rate", "300", "--cameras", "4", "--files", "20", "--room", "0.1",
+                    "--minutes", "0.4", "--alone", "0.05", "--burst", "0.05", "--every", "3",
+                    "--rate", "300", "--cameras", "4", "--files", "20", "--room", "0.02",
                     "--page-cache", "0.1", "--out", out, deadline=280)
     with open(out / "together.json", encoding="utf-8") as file:
         results = json.load(file)

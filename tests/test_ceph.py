@@ -20,7 +20,7 @@ def captures(m, n=10):
 
 
 def test_the_whole_job(mount, ceph, pool):
-    m = mount(store=ceph.url(pool), options=FAST)
+    m = mount(store=ceph.url(pool), options={**FAST, "store_timeout": "30s"})
     want = captures(m)
     want["cam/large"] = os.urandom(1 << 20) * 70          # parts of 64 MiB
     m.write("cam/large", want["cam/large"])
@@ -164,7 +164,7 @@ def test_full_pool_is_emptied(mount, ceph, pool, what):
         for path in others:
             os.unlink(m.full(path))
         proc.wait_until(lambda: not set(gone) & set(ceph.ls(pool)), 90, "removed files dropped")
-        assert m.status()["trash"]["files"] == 0
+        proc.wait_until(lambda: m.status()["trash"]["files"] == 0, 60, "an empty trash")
         assert "new" not in ceph.ls(pool), "the pool was not full"
         promises.same(m, stays, "pool full")
     finally:
@@ -202,7 +202,7 @@ def test_pool_of_another_volume(mount, ceph, pool):
     m.drain()
     m.stop()
     other = mount(start=False, store=ceph.url(pool), options=FAST)
-    output = other.start_fails()
+    output = other.start_refused()
     assert "volume" in output and "rebuild" in output
     m.start()
     assert m.read("cam/a") == b"a"

@@ -373,13 +373,13 @@ def test_no_answer(es, sink, fault):
 
 
 def test_slow(es):
-    with Sink(f"{es.url}/{INDEX}", es_timeout="500ms") as sink:
+    with Sink(f"{es.url}/{INDEX}", es_timeout="5s") as sink:
         assert sink.archived("a").verdicts == ["done"]
         es.fault("delay", seconds=60)
         begin = time.monotonic()
         answer = sink.archived("b")
         assert (answer.errno, answer.verdicts) == ("EAGAIN", ["retry"])
-        assert time.monotonic() - begin < proc.scaled(10)
+        assert time.monotonic() - begin < proc.scaled(30)
         es.heal()
         assert sink.archived("b").verdicts == ["done"]
 
@@ -529,7 +529,7 @@ def test_several_nodes(es):
 def test_slow_node_is_left_alone(es):
     with FaultSearch() as slow:
         slow.fault("delay", seconds=100, path=".", times=None)
-        with Sink(f"{slow.url}/{INDEX} {es.url}/{INDEX}", es_timeout="500ms") as sink:
+        with Sink(f"{slow.url}/{INDEX} {es.url}/{INDEX}", es_timeout="5s") as sink:
             answers = [sink.archived("a") for _ in range(6)]
         assert [answer.errno for answer in answers] == ["EAGAIN"] + ["0"] * 5
 

@@ -53,7 +53,7 @@ class Site:
 
 
 def test_documents_follow_their_files(mount, server):
-    site = Site(mount, server)
+    site = Site(mount, server, archive_after="1h")      # when it is drained
     m, paths = site.m, [f"cam/2026/11/22/10/{i}_1.jpg" for i in range(8)]
     for path in paths:
         site.upload(path, path.encode() * 100)
@@ -95,7 +95,7 @@ def test_documents_of_packed_files(mount, elasticsearch):
 @pytest.mark.parametrize("point", ["sink.send", "sink.ack", "sink.done", "archive.commit",
                                    "journal.put"])
 def test_killed_while_telling(mount, elasticsearch, point):
-    site = Site(mount, elasticsearch)
+    site = Site(mount, elasticsearch, archive_after="1h")
     m, paths = site.m, [f"cam/d/{i}_1.jpg" for i in range(6)]
     m.stop()
     m.failpoints = f"{point}=kill"

@@ -151,7 +151,7 @@ def test_old_copy_behind_what_is_dropped(used):
     lose_catalogue(used)
     with open(used.meta, "wb") as file:
         file.write(old)
-    output = used.start_fails()
+    output = used.start_refused()
     assert "old copy" in output and "rebuild" in output
     rebuilt(used, exact=False)
 

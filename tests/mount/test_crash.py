@@ -55,7 +55,7 @@ ARCHIVE = ["archive.intent", "archive.put", "archive.put-all", "archive.verify",
 
 @pytest.mark.parametrize("point", ARCHIVE)
 def test_archive(mount, point):
-    m = mount(options=FAST)
+    m = mount(options={**FAST, "archive_after": "1h"})      # drain archives at any age
     want = fill(m)
     armed(m, point)
     killed(m, m.drain)

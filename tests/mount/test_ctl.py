@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """ebbctl: what it prints, what it answers, and what it does to files."""
 
+import contextlib
 import json
 import os
 import pty
@@ -11,7 +12,6 @@ import socket
 import stat
 import subprocess
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -51,6 +51,18 @@ def alone(m, *args, also=(), **more):
 def socket_of(m):
     dev = os.stat(m.path).st_dev
     return f"/run/ebbfs/{os.major(dev)}-{os.minor(dev)}.sock"
+
+
+def is_removed(path):
+    """Nothing is there, or the socket of another mount, which has the device's number now."""
+    with socket.socket(socket.AF_UNIX) as s:
+        try:
+            s.connect(path)
+        except FileNotFoundError:
+            pass
+        except ConnectionRefusedError:
+            return False
+    return True
 
 
 def fill(m, n=5, folder="cam/2017", size=3000):
@@ -129,7 +141,7 @@ def test_socket(m):
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     assert stat.S_IMODE(os.stat("/run/ebbfs").st_mode) == 0o755
     m.stop()
-    assert not os.path.exists(path)
+    proc.wait_until(lambda: is_removed(path), 10, f"{path} removed")
 
 
 def test_only_root(m):
@@ -157,17 +169,10 @@ def test_stale_socket_is_replaced(m):
     m.kill()
     m.start()
     assert m.ctl("status").returncode == 0
-    if socket_of(m) != path and os.path.exists(path):
-        os.unlink(path)
 
 
 # Of a process that strace looks at, a leak sanitizer cannot say anything.
 TRACED = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}
-
-
-def traced(m):
-    proc.wait_until(lambda: "TracerPid:\t0" not in open(
-        f"/proc/{m.pid}/status", encoding="ascii").read(), 10, "strace attached")
 
 
 @pytest.mark.parametrize("command", [("archive", "--all"), ("drain",)])
@@ -211,7 +216,7 @@ def test_ends_while_files_come_and_looking_takes_long(mount):
             subprocess.Popen(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=newfstatat",
                               "-e", "inject=newfstatat:delay_enter=40000", "-p", str(m.pid)],
                              stderr=subprocess.DEVNULL) as tracer:
-        traced(m)
+        proc.wait_traced(m.pid)
         writer = pool.submit(upload)
         try:
             done = m.ctl("archive", "--all", deadline=60)
@@ -238,26 +243,48 @@ def test_dead_sockets_are_removed(m):
     """Those of daemons that were killed and whose mounts had other devices."""
     m.stop()
     old = os.stat(m.dir).st_mtime - 3600
-    paths = [f"/run/ebbfs/9999-{os.getpid()}{n}.sock" for n in range(3)]
+    dead, lives, young = paths = [f"/run/ebbfs/9999-{os.getpid()}{n}.sock" for n in range(3)]
     servers = [socket.socket(socket.AF_UNIX) for _ in paths]
     try:
         for server, path in zip(servers, paths):
             server.bind(path)
-            os.utime(path, (old, old))
-        dead, lives, young = paths
         servers[1].listen(4)
-        os.utime(young)
+        for path in (dead, lives):      # from now on any daemon that starts may look at them
+            os.utime(path, (old, old))
         m.start()
         assert [os.path.exists(path) for path in (dead, lives, young)] == [False, True, True]
     finally:
         for server, path in zip(servers, paths):
             server.close()
-            if os.path.exists(path):
+            with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
 
+# Longer than a start takes, and less than LOCK_MS of tools/mount_ctl.c: all that start wait for it.
 SLOW_UNLINK = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=unlink",
-               "-e", "inject=unlink:delay_enter=3000000"]
+               "-e", "inject=unlink:delay_enter=1000000"]
+
+
+def held(m):
+    """{(thread, its call)} of those that a tracer does not let go on."""
+    found = set()
+    for task in (f"/proc/{pid}/task/{tid}" for pid in m.processes()
+                 for tid in os.listdir(f"/proc/{pid}/task")):
+        with open(f"{task}/status", errors="replace") as status, open(f"{task}/syscall") as call:
+            if "\nState:\tt" in status.read():
+                found.add((task, call.read()))
+    return found
+
+
+def wait_slow(m, started):
+    """Until one is held for more than the moment that each call of a traced thread takes; or none
+    will be: another daemon has removed the dead socket."""
+    looks = []
+
+    def same():
+        looks.append(held(m))
+        return started.done() or len(looks) >= 10 and set.intersection(*looks[-10:])
+    proc.wait_until(same, 90, "a thread held at its call", ignoring=(OSError,), every=0.01)
 
 
 def test_socket_of_the_next_mount(mount):
@@ -267,7 +294,7 @@ def test_socket_of_the_next_mount(mount):
     path = socket_of(old)
     with subprocess.Popen([*SLOW_UNLINK, "-P", path, "-p", str(old.pid)],
                           stderr=subprocess.DEVNULL):
-        traced(old)
+        proc.wait_traced(old.pid)
         proc.run("umount", old.path)
         new = [mount()]
         while socket_of(new[-1]) != path and len(new) < 10:
@@ -287,7 +314,7 @@ def test_socket_where_a_dead_one_was(mount):
     slow = mount(start=False, wrapper=[*SLOW_UNLINK, "-P", path], env=TRACED)
     with ThreadPoolExecutor() as pool:
         started = pool.submit(slow.start)
-        time.sleep(proc.scaled(1.5))
+        wait_slow(slow, started)
         new = mount()
         started.result()
     assert [m.ctl("status").returncode for m in (new, slow)] == [0, 0]
@@ -329,7 +356,7 @@ def test_state(m):
     assert done.returncode == 0 and not done.stderr
     with open(m.full(c), "r+b"):
         assert m.state(c) == "writing"
-    assert m.state(c) == "local"
+    m.wait_state(c, "local")        # the last close is told of when it is over
 
 
 def test_state_unknown(m):
@@ -468,7 +495,7 @@ def test_some_fail(m):
         assert m.ctl("release", "/etc").returncode == 1
         assert m.states(a, c) == {a: "archived", c: "archived"}
         assert m.ctl("release", m.full(b)).returncode == 1
-    assert m.state(b) == "local"
+    m.wait_state(b, "local")
     assert m.read(b) == data[b]
 
 

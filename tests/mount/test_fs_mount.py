@@ -323,17 +323,16 @@ def test_durable_close(mount):
     """With durability=close a FLUSH syncs file and directory; an error of it is close()'s."""
     m = mount(options={"durability": "close"})
     trace = f"{m.dir}/trace"
-    with subprocess.Popen(["strace", "-f", "-qq", "-o", trace, "-e", "trace=fsync,fdatasync", "-p",
-                           str(m.pid)], stderr=subprocess.DEVNULL) as tracer:
-        proc.wait_until(lambda: "TracerPid:\t0" not in open(
-            f"/proc/{m.pid}/status", encoding="ascii").read(), 10, "strace attached")
+    with subprocess.Popen(["strace", "-f", "-y", "-qq", "-o", trace, "-e", "trace=fsync,fdatasync",
+                           "-p", str(m.pid)], stderr=subprocess.DEVNULL) as tracer:
+        proc.wait_traced(m.pid)
         m.write("d/a", b"1")
         with open(m.full("d/a"), "rb") as file:
             assert file.read() == b"1"
         tracer.terminate()
     with open(trace, encoding="utf-8") as file:
-        calls = re.findall(r"(fsync|fdatasync)\(\d+", file.read())
-    assert calls == ["fdatasync", "fsync"]
+        calls = re.findall(rf"(fsync|fdatasync)\(\d+<{re.escape(m.cache)}/(\S+)>", file.read())
+    assert calls == [("fdatasync", "d/a"), ("fsync", "d")]
 
 
 def test_changes_under_the_cover(mount):

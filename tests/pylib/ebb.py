@@ -208,10 +208,26 @@ class Mount:
         try:
             self.start(deadline, **options)
         except StartError as err:
-            assert err.returncode is not None, str(err)
-            assert err.returncode > 0, str(err)
-            assert not self.mounted(), "a mount was left behind"
-            return err.output
+            return self.failed_by_itself(err)
+        raise AssertionError("ebbfs started, and should not have")
+
+    def failed_by_itself(self, err):
+        assert err.returncode is not None, str(err)
+        assert err.returncode > 0, str(err)
+        assert not self.mounted(), "a mount was left behind"
+        return err.output
+
+    def start_refused(self):
+        """start_fails() where it is the store that does not belong: a mount waits for it three
+        seconds, begins without it, and turns read-only when it is known; then once more."""
+        for _ in range(5):
+            try:
+                self.start()
+            except StartError as err:
+                return self.failed_by_itself(err)
+            self.expect_log("it is read-only now")
+            proc.wait_until(lambda: self.status()["readonly"], 60, "a mount that is read-only")
+            self.stop()
         raise AssertionError("ebbfs started, and should not have")
 
     def start_background(self, deadline=90):
@@ -259,9 +275,9 @@ class Mount:
         return self.path in proc.mounts_below(self.path)
 
     def stop(self, deadline=60):
-        """Unmounts, and waits for the daemon to end with exit status 0."""
+        """Unmounts, and waits for the daemon to end, within the deadline, with exit status 0."""
         def umount():
-            done = proc.run("umount", self.path, check=False, deadline=deadline)
+            done = proc.run("umount", self.path, check=False)
             if done.returncode and "busy" not in done.stderr:
                 raise AssertionError(f"umount: {done.stderr}")
             return done.returncode == 0

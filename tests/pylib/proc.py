@@ -202,6 +202,15 @@ def mounts_below(path):
 
 # --- processes ----------------------------------------------------------------
 
+def wait_traced(pid):
+    """Until a tracer has all threads of a process."""
+    def is_traced(task):
+        with open(f"/proc/{pid}/task/{task}/status", errors="replace") as file:
+            return "TracerPid:\t0\n" not in file.read()
+    wait_until(lambda: all(map(is_traced, os.listdir(f"/proc/{pid}/task"))), 30,
+               f"a tracer of process {pid}", ignoring=(OSError,))
+
+
 def group_members(pgid):
     """Living processes of a process group; zombies do not count."""
     members = []
