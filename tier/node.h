@@ -174,9 +174,9 @@ struct own_times {
 	int64_t mtime_ns, ctime_ns;	/* shown */
 	int64_t c_since_ns;		/* the cache's ctime before our action */
 	int64_t c_mtime_ns, c_ctime_ns; /* the cache's after it; OWN_UNDER_WAY: it is not over */
-	int64_t left_mtime_ns,
-		left_ctime_ns; /* the node's: the newest that those left that are over */
-	uint64_t user_changes; /* node_user_changes() that it holds for */
+	uint64_t user_changes;		/* node_user_changes() that it holds for */
+	/* the node's own: the newest of the cache's that overlapping actions have left so far */
+	int64_t left_mtime_ns, left_ctime_ns;
 };
 #define OWN_UNDER_WAY INT64_MAX
 void node_user_changed(struct node *dir);

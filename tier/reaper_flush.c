@@ -123,9 +123,7 @@ static bool archive_failed(struct look *l, const struct archive_file *f, bool wh
 		return false;
 	look_count_stale_name(l, f->name);
 	if (f->result == -EPERM) {
-		l->counts.other_files++;
-		look_sooner(&l->next_archive_ms, l->now_ms + LOOK_LINKED_MS);
-		look_tell(l, TOLD_SKIPPED, f->name, LOOK_NOT_PLAIN, 0);
+		look_not_plain(l, f->name);
 		return false;
 	}
 	look_count_local(l, f->id.size, f->id.ctime_ns, true);
@@ -225,9 +223,7 @@ static void release_failed(struct look *l, const struct release_item *item,
 	switch (item->result) {
 	case -EPERM:
 		look_count_stale_name(l, item->name);
-		l->counts.other_files++;
-		look_sooner(&l->next_archive_ms, l->now_ms + LOOK_LINKED_MS);
-		look_tell(l, TOLD_SKIPPED, item->name, LOOK_NOT_PLAIN, 0);
+		look_not_plain(l, item->name);
 		return;
 	case -ENODATA: /* its row left meanwhile */
 	case -ESTALE:

@@ -122,6 +122,8 @@ struct dir_stack {
 };
 /* Takes over the count of dir.  0, -ENOMEM: it did not. */
 int dir_stack_push(struct dir_stack *s, struct node *dir);
+/* A sub-directory of dir; one that went meanwhile is none.  0, -ENOMEM, others of node_get. */
+int dir_stack_push_sub(struct dir_stack *s, struct tree *tree, struct node *dir, const char *name);
 
 /* A directory's sub-directories (not mount points); how many other entries.  0, -errno. */
 int scan_dir(struct tier *t, struct node *dir, int (*sub)(void *arg, const char *name), void *arg,

@@ -24,8 +24,9 @@
 #include "tier/local.h"
 #include "tier/reaper_look.h"
 
-#define DUE_LEAST 64   /* files there is room for at first */
-#define DUE_MOST 16384 /* those are on their way before more are looked at: 5 MB */
+#define DUE_LEAST 64		/* files there is room for at first */
+#define LINKED_AGAIN_MS 3600000 /* its other name may go in a directory that nobody knows of */
+#define DUE_MOST 16384		/* those are on their way before more are looked at: 5 MB */
 
 /* ---- one name ------------------------------------------------------------------ */
 
@@ -230,6 +231,13 @@ static int look_regular(struct look *l, const char *name, const struct stat *st)
 	return 0;
 }
 
+void look_not_plain(struct look *l, const char *name)
+{
+	l->counts.other_files++;
+	look_sooner(&l->next_archive_ms, l->now_ms + LINKED_AGAIN_MS);
+	look_tell(l, TOLD_SKIPPED, name, LOOK_NOT_PLAIN, 0);
+}
+
 static int look_name(struct look *l, const char *name)
 {
 	struct stat st;
@@ -246,12 +254,13 @@ static int look_name(struct look *l, const char *name)
 	l->n_entries++;
 	if (S_ISDIR(st.st_mode))
 		return 0;
-	if (!S_ISREG(st.st_mode) || st.st_nlink > 1) {
+	if (!S_ISREG(st.st_mode)) {
 		l->counts.other_files++;
-		if (S_ISREG(st.st_mode))
-			look_sooner(&l->next_archive_ms, l->now_ms + LOOK_LINKED_MS);
-		look_tell(l, TOLD_SKIPPED, name,
-			  S_ISREG(st.st_mode) ? LOOK_NOT_PLAIN : "it is not a file", 0);
+		look_tell(l, TOLD_SKIPPED, name, "it is not a file", 0);
+		return 0;
+	}
+	if (st.st_nlink > 1) {
+		look_not_plain(l, name);
 		return 0;
 	}
 	return look_regular(l, name, &st);

@@ -7,7 +7,6 @@
 
 /* What is young, open or not journalled: again after at least this. */
 #define LOOK_AGAIN_MS 1000
-#define LOOK_LINKED_MS 3600000 /* its other name may go in a directory that nobody knows of */
 #define LOOK_NOT_PLAIN "it has several links, extended attributes or ACLs"
 #define LOOK_BEING_WRITTEN "it is being written"
 
@@ -35,6 +34,8 @@ void look_count_archived(struct look *l, uint64_t size, int64_t ctime_ns, bool m
 void look_count_stale(struct look *l, const struct file_row *row);
 /* The same of a name, if it has one. */
 void look_count_stale_name(struct look *l, const char *name);
+/* It has other names, extended attributes or ACLs: another look in an hour, as those may go. */
+void look_not_plain(struct look *l, const char *name);
 
 /* Of struct look: it is not to begin anything more. */
 bool look_is_stopped(void *look);

@@ -149,16 +149,8 @@ struct walk {
 static int push_sub(void *arg, const char *name)
 {
 	struct walk *w = arg;
-	struct node *sub;
-	int r;
 
-	r = node_get(w->run->r->t->tree, w->dir, name, true, &sub);
-	if (r < 0)
-		return r == -ENOENT || r == -ENOTDIR ? 0 : r;
-	r = dir_stack_push(&w->stack, sub);
-	if (r < 0)
-		node_put(w->run->r->t->tree, sub);
-	return r;
+	return dir_stack_push_sub(&w->stack, w->run->r->t->tree, w->dir, name);
 }
 
 static void walk_one(struct walk *w, struct node *dir)

@@ -113,20 +113,26 @@ int dir_stack_push(struct dir_stack *s, struct node *dir)
 	return 0;
 }
 
-static int push_sub(void *arg, const char *name)
+int dir_stack_push_sub(struct dir_stack *s, struct tree *tree, struct node *dir, const char *name)
 {
-	struct scan *s = arg;
 	struct node *sub;
 	int r;
 
-	s->subdirs++;
-	r = node_get(s->r->t->tree, s->dir, name, true, &sub);
+	r = node_get(tree, dir, name, true, &sub);
 	if (r < 0)
 		return r == -ENOENT || r == -ENOTDIR ? 0 : r;
-	r = dir_stack_push(&s->stack, sub);
+	r = dir_stack_push(s, sub);
 	if (r < 0)
-		node_put(s->r->t->tree, sub);
+		node_put(tree, sub);
 	return r;
+}
+
+static int push_sub(void *arg, const char *name)
+{
+	struct scan *s = arg;
+
+	s->subdirs++;
+	return dir_stack_push_sub(&s->stack, s->r->t->tree, s->dir, name);
 }
 
 static void pause_for_rate(struct scan *s)

@@ -14,7 +14,7 @@ from . import disk, proc
 
 BIN = os.path.join(proc.DEPS, "cargo", "bin")
 
-# naptime: a machine whose clock is advanced by a CPU that waits for its host has the same time for a while.
+# naptime: a clock that is advanced by a CPU which waits for its host stands still for a while.
 CONFIG = """\
 [features]
 posix_fallocate = {}

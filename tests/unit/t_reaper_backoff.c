@@ -239,8 +239,8 @@ static void under_pressure_and_open(void **state)
 	rig_free(rig);
 }
 
-/* Sent to the workers, to archive and to release. */
-static struct reap_dir *queued(struct rig *rig, const char *path)
+/* Sent to the workers. */
+static struct reap_dir *queued(struct rig *rig, const char *path, unsigned ask, int64_t archive_ms)
 {
 	struct reaper *r = rig->t->reaper;
 	struct node *dir = rig_dir(rig, path);
@@ -250,16 +250,23 @@ static struct reap_dir *queued(struct rig *rig, const char *path)
 	lock_take(&r->lock);
 	table_adopt_locked(r);
 	e = table_find(r, dir);
-	e->archive_ms = clock_mono_ms() - 1;
+	e->archive_ms = archive_ms;
 	e->release_ms = REAP_NEVER;
 	e->queued = true;
-	e->ask = LOOK_ARCHIVE | LOOK_RELEASE;
+	e->ask = ask;
 	r->n_queued++;
-	r->n_archiving++;
+	r->n_archiving += ask & LOOK_ARCHIVE ? 1 : 0;
+	r->n_pressing += ask & LOOK_UNTIL_LOW ? 1 : 0;
 	table_schedule_locked(r, e);
 	lock_drop(&r->lock);
 	node_put(rig->t->tree, dir);
 	return e;
+}
+
+/* Because it is due. */
+static struct reap_dir *queued_by_age(struct rig *rig, const char *path)
+{
+	return queued(rig, path, LOOK_ARCHIVE | LOOK_RELEASE, clock_mono_ms() - 1);
 }
 
 static struct reap_dir *trial(struct reaper *r)
@@ -282,8 +289,8 @@ static void queued_when_the_store_fails(void **state)
 	(void)state;
 	rig_capture(rig, "d/a", 1);
 	rig_capture(rig, "e/a", 2);
-	first = queued(rig, "d");
-	second = queued(rig, "e");
+	first = queued_by_age(rig, "d");
+	second = queued_by_age(rig, "e");
 	r->store_fails = 1;
 	assert_null(trial(r)); /* those may still tell */
 	reap_job(&first->job);
@@ -293,7 +300,7 @@ static void queued_when_the_store_fails(void **state)
 	assert_non_null(trial(r));
 
 	/* one that has something to release is, and is not waited for either */
-	first = queued(rig, "d");
+	first = queued_by_age(rig, "d");
 	first->release_ms = 0;
 	reap_job(&first->job);
 	assert_int_equal(r->n_archiving, 0);
@@ -315,7 +322,7 @@ static void put_off_one_after_the_other(void **state)
 		snprintf(dir, sizeof(dir), "d%u", i);
 		snprintf(path, sizeof(path), "%s/a", dir);
 		rig_write(rig, path, "x", 1);
-		(void)queued(rig, dir);
+		(void)queued_by_age(rig, dir);
 	}
 	r->store_fails = 1;
 	for (unsigned i = 0; i < 2500; i++) {
@@ -333,23 +340,11 @@ static void put_off_one_after_the_other(void **state)
 /* What pressure does to the directory of this path: one look, here and now. */
 static struct reap_dir *pressed(struct rig *rig, const char *path, int64_t archive_ms)
 {
-	struct reaper *r = rig->t->reaper;
-	struct node *dir = rig_dir(rig, path);
-	struct reap_dir *e;
+	struct reap_dir *e =
+		queued(rig, path, LOOK_RELEASE | LOOK_ANY_RELEASE_AGE | LOOK_UNTIL_LOW, archive_ms);
 
-	assert_int_equal(table_touch(r, dir, false), 0);
-	lock_take(&r->lock);
-	table_adopt_locked(r);
-	e = table_find(r, dir);
-	e->archive_ms = archive_ms;
-	e->queued = true;
-	e->ask = LOOK_RELEASE | LOOK_ANY_RELEASE_AGE | LOOK_UNTIL_LOW;
 	e->why = RELEASE_PRESSURE;
-	r->n_queued++;
-	r->n_pressing++;
-	lock_drop(&r->lock);
 	reap_job(&e->job);
-	node_put(rig->t->tree, dir);
 	return e;
 }
 
