@@ -274,6 +274,11 @@ struct journal_part {
  * ships.
  */
 int catalogue_journal_next(struct catalogue *c, size_t max_bytes, struct journal_part *ret);
+/*
+ * The one that was fixed and is not yet acknowledged: nothing else of ours can be in the store.
+ * -ENODATA: none is.  Writes nothing, any thread.
+ */
+int catalogue_journal_fixed(struct catalogue *c, struct journal_part *ret);
 /* The store has it: deletes its rows, moves the mark.  -EINVAL: not the part that is fixed. */
 int catalogue_journal_acked(struct catalogue *c, const struct journal_part *part);
 /* Every transaction up to this one is in the store.  Cheap, any thread. */

@@ -154,26 +154,38 @@ static int read_part(struct db *db, struct journal_part *part)
 	return 0;
 }
 
+int catalogue_journal_fixed(struct catalogue *c, struct journal_part *ret)
+{
+	struct journal_part part;
+	struct db *db;
+	int r;
+
+	r = reader_get(c, &db);
+	if (r == 0)
+		r = get_fixed(db, &part);
+	if (r == -ENOENT)
+		return -ENODATA;
+	if (r == 0)
+		r = read_part(db, &part);
+	if (r == 0)
+		*ret = part;
+	return r;
+}
+
 int catalogue_journal_next(struct catalogue *c, size_t max_bytes, struct journal_part *ret)
 {
 	struct fix fix = { .max_bytes = max_bytes };
-	struct db *db;
 	int r;
 
 	if (catalogue_is_readonly(c))
 		return -EROFS;
 	if (catalogue_journal_backlog(c) == 0)
 		return -ENODATA;
-	r = reader_get(c, &db);
-	if (r == 0)
-		r = get_fixed(db, &fix.part);
-	if (r == -ENOENT)
-		r = catalogue_write(c, SYNC_FULL, run_fix, &fix);
-	if (r == 0)
-		r = read_part(db, &fix.part);
-	if (r == 0)
-		*ret = fix.part;
-	return r;
+	r = catalogue_journal_fixed(c, ret);
+	if (r != -ENODATA)
+		return r;
+	r = catalogue_write(c, SYNC_FULL, run_fix, &fix);
+	return r < 0 ? r : catalogue_journal_fixed(c, ret);
 }
 
 /* ---- acknowledged ---- */

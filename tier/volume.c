@@ -170,7 +170,7 @@ static int is_ours(struct tier *t, uint64_t seq, const struct store_stat *stat)
 {
 	struct journal_part part = { 0 };
 	bool ours;
-	int r = catalogue_journal_next(t->cat, JOURNAL_PART_BYTES, &part);
+	int r = catalogue_journal_fixed(t->cat, &part);
 
 	if (r < 0 && r != -ENODATA)
 		return r;

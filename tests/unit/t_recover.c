@@ -26,6 +26,7 @@
 #include "lib/failpoint.h"
 #include "tests/unit/tier_rig.h"
 #include "tier/ns.h"
+#include "tier/parts.h"
 
 static void released(struct rig *rig, const char *path)
 {
@@ -363,6 +364,36 @@ static void names_that_cannot_be_looked_at(void **state)
 	rig_free(rig);
 }
 
+static void rename_once_a_part_is_put(struct rig *rig)
+{
+	struct catalogue_ids ids = catalogue_ids(rig->t->cat);
+	struct store_stat stat;
+	char key[PARTS_KEY_SIZE];
+
+	journal_key(&ids.node, catalogue_journal_seq(rig->t->cat), key, sizeof(key));
+	rig_until(store_stat_wait(rig->t->store, key, &stat) == 0);
+	rename_in(rig, "a", "b");
+}
+
+/* What nobody may write is judged to be ours all the same. */
+static void undecided_and_a_part_that_was_put(void **state)
+{
+	struct rig *rig = rig_new(RIG_DIR, "reserve=0");
+
+	(void)state;
+	rig_open(rig);
+	rig_capture(rig, "d/a", 1);
+	assert_int_equal(rig_archive(rig, "d/a"), 0);
+	assert_int_equal(failpoint_init("recover.look=error:EIO"), 0);
+	rig_killed(rig, "journal.put=wait:/nonexistent,rename.cache=kill",
+		   rename_once_a_part_is_put);
+	assert_true(catalogue_is_readonly(rig->t->cat));
+	assert_true(volume_ok(rig->t));
+	rig_failpoints(rig, NULL);
+	rig_assert_capture(rig, "d/b", 1);
+	rig_free(rig);
+}
+
 /* The same number, the same bytes, the same times: but not the same file. */
 static void number_given_again(void **state)
 {
@@ -441,6 +472,7 @@ int main(void)
 		cmocka_unit_test(directory_that_is_a_symlink_now),
 		cmocka_unit_test(refused_removal_is_kept),
 		cmocka_unit_test(names_that_cannot_be_looked_at),
+		cmocka_unit_test(undecided_and_a_part_that_was_put),
 		cmocka_unit_test(number_given_again),
 		cmocka_unit_test(archived_since),
 		cmocka_unit_test(intent_that_cannot_be_read),
