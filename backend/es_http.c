@@ -206,11 +206,28 @@ static int add_headers(struct es_http *h, const struct es_request *q, bool gzip,
 	return r ? -ENOMEM : 0;
 }
 
+/*
+ * Why, in words that are the same at each try: curl's own tell how many milliseconds one took, and
+ * how many bytes were missing.
+ */
+static const char *reason(struct es_http *h, CURLcode e)
+{
+	long err = 0;
+
+	if (e == CURLE_COULDNT_CONNECT) {
+		curl_easy_getinfo(h->curl, CURLINFO_OS_ERRNO, &err);
+		return err ? strerror((int)err) : curl_easy_strerror(e);
+	}
+	if (e == CURLE_OPERATION_TIMEDOUT || e == CURLE_PARTIAL_FILE || !h->curl_error[0])
+		return curl_easy_strerror(e);
+	return h->curl_error;
+}
+
 /* A sentence for a transport's failure, and what it means. */
 static int explain(struct es_http *h, CURLcode e, const struct es_reply *reply)
 {
 	const char *node = h->url.node[h->node];
-	const char *text = h->curl_error[0] ? h->curl_error : curl_easy_strerror(e);
+	const char *text = reason(h, e);
 
 	switch (e) {
 	case CURLE_ABORTED_BY_CALLBACK:

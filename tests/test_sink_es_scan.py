@@ -89,7 +89,7 @@ def test_a_page_fails(es, fault, errno, word):
     es.fault(path="scroll$", times=None, **fault)
     for i in range(2500):
         es.put(INDEX, f"{i:05}", new_doc(f"{i:05}"))
-    scan = Scan(f"{es.url}/{INDEX}", es_timeout="5s")
+    scan = Scan(f"{es.url}/{INDEX}")
     assert scan.errno == errno and word in scan.error
     assert len(scan.docs) == 1000
 
