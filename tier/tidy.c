@@ -2,7 +2,7 @@
 /*
  * What becomes of packs as their files leave, over all of them.
  *
- *	some alive --less than half--> rewritten (repack.c) --it fails--> put aside for an hour
+ *	some alive --less than half--> rewritten (repack.c) --it fails--> put aside
  *	none alive --due, journalled, told, nobody reads--> dropped
  *
  * Always true: a pack that fails is not in the way of the others, but a store that fails
@@ -24,7 +24,8 @@
 #define N_ASIDE 1024
 #define REWRITES_MAX 64 /* of a round: whoever stops the daemon waits for it */
 #define WAITING_MAX 16	/* packs to drop, before a full store gets another: 32 MiB of new ones */
-#define ASIDE_MS 3600000
+#define ASIDE_MS 60000	/* one that the store did not give, or take */
+#define ASIDE_DAMAGED_MS 3600000 /* until somebody has looked at it */
 
 /* Packs that are put aside; the oldest makes room. */
 struct packs {
@@ -58,12 +59,12 @@ static bool is_aside(const struct packs *p, uint64_t number)
 	return false;
 }
 
-static void put_aside(struct packs *p, uint64_t number)
+static void put_aside(struct packs *p, uint64_t number, int64_t ms)
 {
 	unsigned i = p->next++ % N_ASIDE;
 
 	p->aside[i].number = number;
-	p->aside[i].until_ms = clock_mono_ms() + ASIDE_MS;
+	p->aside[i].until_ms = clock_mono_ms() + ms;
 }
 
 /* ---- dropping -------------------------------------------------------------------- */
@@ -153,7 +154,7 @@ static int64_t rewrite_poor(struct tier *t)
 		r = is_aside(t->packs, row.id) ? 0 : pack_rewrite(t, &row);
 		done += r > 0;
 		if (r < 0)
-			put_aside(t->packs, row.id);
+			put_aside(t->packs, row.id, r == -EBADMSG ? ASIDE_DAMAGED_MS : ASIDE_MS);
 	}
 	if (r < 0 && r != -EBADMSG)
 		return r;
