@@ -145,15 +145,25 @@ bool pack_is_stored(struct rig *rig, uint64_t number)
 	return rig_has_object(rig, key);
 }
 
-static int make_due(struct tx *tx, void *arg)
+static int set_due(struct tx *tx, void *arg)
 {
 	return tx_pack_put(tx, arg);
 }
 
-void pack_make_due(struct rig *rig, uint64_t number)
+static void put_due(struct rig *rig, uint64_t number, int64_t due_ns)
 {
 	struct pack_row row = pack_get(rig, number);
 
-	row.due_ns = clock_real_ns();
-	assert_int_equal(catalogue_write(rig->t->cat, SYNC_NORMAL, make_due, &row), 0);
+	row.due_ns = due_ns;
+	assert_int_equal(catalogue_write(rig->t->cat, SYNC_NORMAL, set_due, &row), 0);
+}
+
+void pack_make_due(struct rig *rig, uint64_t number)
+{
+	put_due(rig, number, clock_real_ns());
+}
+
+void pack_put_off(struct rig *rig, uint64_t number)
+{
+	put_due(rig, number, clock_real_ns() + 3600 * NSEC_PER_SEC);
 }

@@ -26,7 +26,8 @@ void pack_check(struct rig *rig);
 struct pack_row pack_get(struct rig *rig, uint64_t number);
 bool pack_is_known(struct rig *rig, uint64_t number);
 bool pack_is_stored(struct rig *rig, uint64_t number);
-/* Its grace is over. */
+/* Its grace is over; it lasts for an hour. */
 void pack_make_due(struct rig *rig, uint64_t number);
+void pack_put_off(struct rig *rig, uint64_t number);
 
 #endif

@@ -161,7 +161,7 @@ static void *answer(void *arg)
 
 static void test_condition_wakes(void **state)
 {
-	int64_t deadline_ms = clock_mono_ms() + 60000;
+	int64_t deadline_ms;
 	pthread_t thread;
 	struct shared s;
 
@@ -169,6 +169,7 @@ static void test_condition_wakes(void **state)
 	assert_int_equal(pthread_create(&thread, NULL, answer, &s), 0);
 	lock_take(&s.lock);
 	for (int i = 0; i < 1000; i++) {
+		deadline_ms = clock_mono_ms() + 60000;
 		s.turn = true;
 		cond_broadcast(&s.cond);
 		while (s.turn)

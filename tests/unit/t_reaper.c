@@ -194,7 +194,7 @@ static void rules_and_temporary_names(void **state)
 	(void)state;
 	rig_free(rig);
 	rig = rig_new(RIG_MEM, "archive_after=1s,release_after=0,rule=*.log never-archive,"
-			       "rule=*.keep never-release,high=100,low=99");
+			       "rule=*.keep never-release");
 	rig_open(rig);
 	rig_capture(rig, "d/x.log", 1);
 	rig_capture(rig, "d/x.keep", 2);

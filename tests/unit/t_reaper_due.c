@@ -251,6 +251,7 @@ static void made_again_for_nothing(void **state)
 	struct rig *rig = released_and_forgotten();
 	struct remote *remote;
 	struct node *dir, *node;
+	struct reap_dir *e;
 	int fd;
 
 	(void)state;
@@ -259,8 +260,10 @@ static void made_again_for_nothing(void **state)
 	dir = rig_dir(rig, "cam/h");
 	assert_int_equal(node_get(rig->t->tree, dir, "a", false, &node), 0);
 	rig_faults(rig, "get error EIO");
+	e = table_own(rig->t->reaper, dir, true); /* not before this has looked */
 	assert_int_equal(ns_open(rig->t, node, O_RDWR, true, &fd, &remote), -EIO);
 	assert_true(rig_is_local(rig, "cam/h"));
+	table_disown(rig->t->reaper, e, NULL, 0);
 	rig_until(!rig_is_local(rig, "cam"));
 	node_put(rig->t->tree, node);
 	node_put(rig->t->tree, dir);

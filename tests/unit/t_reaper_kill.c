@@ -69,7 +69,7 @@ static void kill_at_work(bool packed)
 		"commit.after=kill@9",
 		"archive.claim=kill@4",
 	};
-	struct rig *rig = rig_new(RIG_DIR, "archive_after=1s,release_after=0,high=100,low=99");
+	struct rig *rig = rig_new(RIG_DIR, "archive_after=1s,release_after=0");
 	char path[64];
 
 	rig->conf.pack_below = packed ? 65536 : 0;

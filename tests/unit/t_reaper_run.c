@@ -136,8 +136,7 @@ static void command_drain(void **state)
 
 static void drain_with_the_sink_down(void **state)
 {
-	struct rig *rig =
-		rig_new(RIG_MEM, "es=http://127.0.0.1:1/index,es_timeout=1s,high=100,low=99");
+	struct rig *rig = rig_new(RIG_MEM, "es=http://127.0.0.1:1/index,es_timeout=1s");
 	struct report rep;
 
 	(void)state;

@@ -134,10 +134,10 @@ static void one_that_cannot_be_asked_for(void **state)
 	rig_until(others_are_archived(rig, who));
 	for (unsigned i = 0; i < 3; i++) {
 		rig_until(put_off(r));
+		if (i == 2)
+			sick = NOBODY;
 		assert_int_equal(unread(r), 2);
 	}
-	sick = NOBODY;
-	(void)unread(r);
 	rig_until(cam_is(rig, who, STATE_ARCHIVED));
 	assert_int_equal(unread(r), 0);
 	rig_free(rig);
@@ -188,5 +188,5 @@ int main(void)
 		cmocka_unit_test(one_that_is_busy),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return rig_run(tests, sizeof(tests) / sizeof(tests[0]));
 }

@@ -378,6 +378,7 @@ static void directory_that_stays(void **state)
 	rig_capture(rig, "d/local", 2);
 	assert_int_equal(rig_release(rig, "d/a"), 0);
 	assert_int_equal(release_dir_at(rig, "d"), 1);
+	rig_settle(rig, "d");
 	rig_unlink(rig, "d/local");
 	/* one that a user has changed just now: the unlink was theirs */
 	assert_int_equal(release_dir_at(rig, "d"), 1);

@@ -81,6 +81,14 @@ static int put_n(unsigned n)
 	return put(key);
 }
 
+static void drop_n(unsigned n)
+{
+	char key[32];
+
+	snprintf(key, sizeof(key), "key/%u", n);
+	assert_int_equal(store_drop_wait(store, key, attrs.attempt), 0);
+}
+
 /* An operation under way. */
 struct flight {
 	struct lock lock;
@@ -466,6 +474,8 @@ static void *put_on(void *arg)
 	for (unsigned i = p->first; !*p->stop; i += N_READERS)
 		if (put_n(i) < 0)
 			++*p->n_failed;
+		else
+			drop_n(i);
 	return NULL;
 }
 

@@ -57,7 +57,8 @@ struct rig *rig_new(enum rig_store store, const char *opts)
 	if (store == RIG_DIR)
 		strcat(text, "/store");
 	set(rig, text);
-	set(rig, "store_timeout=5s");
+	/* what most tests are not about: a slow machine, a full disk */
+	set(rig, "store_timeout=2m,high=100,low=99");
 	set(rig, opts);
 	snprintf(text, sizeof(text), "%s/cache", rig->dir);
 	assert_int_equal(mkdir(text, 0755), 0);

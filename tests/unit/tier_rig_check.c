@@ -193,7 +193,7 @@ void rig_killed(struct rig *rig, const char *spec, void (*body)(struct rig *rig)
 
 struct rig *rig_idle(const char *opts)
 {
-	struct rig *rig = rig_new(RIG_MEM, "reserve=0,high=100,low=99");
+	struct rig *rig = rig_new(RIG_MEM, "reserve=0");
 
 	assert_int_equal(conf_set_many(&rig->conf, opts, rig->err, sizeof(rig->err)), 0);
 	rig_open(rig);
