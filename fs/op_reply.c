@@ -73,6 +73,7 @@ void fill_entry(struct fs *fs, struct node *node, const struct stat *st,
 	ret->attr = *st;
 	ret->attr.st_ino = ret->ino;
 	ret->attr_timeout = ret->entry_timeout = fs_timeout_s(fs);
+	node_hand_over(node);
 }
 
 void reply_entry(struct fs *fs, fuse_req_t req, struct node *node, const struct stat *st)

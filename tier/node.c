@@ -292,6 +292,11 @@ struct node *node_ref(struct node *node)
 	return node;
 }
 
+void node_hand_over(struct node *node)
+{
+	atomic_fetch_add_explicit(&node->refs, 0, memory_order_release);
+}
+
 /*
  * A node that dies takes its references on its parents with it.  Only files have
  * several names, and directories no hard links: the recursion is one deep.

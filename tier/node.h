@@ -49,6 +49,11 @@ uint64_t tree_count(struct tree *tree);	   /* nodes in memory */
 struct node *node_ref(struct node *node);
 void node_put(struct tree *tree, struct node *node);
 void node_put_n(struct tree *tree, struct node *node, uint64_t n);
+/*
+ * The reference is about to be the kernel's, whose order of things C does not know: what this
+ * thread did with the node comes before whatever the thread does that is told to FORGET it.
+ */
+void node_hand_over(struct node *node);
 
 /* The node with this inode number, counted; NULL when there is none: check before use. */
 struct node *node_by_ino(struct tree *tree, uint64_t ino);

@@ -39,6 +39,7 @@ SUSPICIOUS = re.compile(
     r"Sanitizer|runtime error:|double free|corrupted (size|double|top)|stack smashing|"
     r"lock order|terminate called|Segmentation fault", re.M)
 
+UNJUDGED_S = 2.5    # a mount waits three seconds for its store, and begins without it
 STATES = ("writing", "local", "archived", "released")
 
 mounts = []         # all that are open, for the watchdog and for emergencies
@@ -156,6 +157,7 @@ class Mount:
         self.options.update(options)
         self.runs += 1
         address = f"ebb-{secrets.token_hex(8)}"
+        begun = time.monotonic()
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.bind("\0" + address)
             self._note(f"--- run {self.runs}: {' '.join(self.argv('-f'))}")
@@ -178,7 +180,20 @@ class Mount:
             raise StartError(f"ebbfs did not start: {why}\n  {' '.join(self.argv('-f'))}\n"
                              f"{proc.tail(self.log)}\n{stacks}", None if late else code, output)
         assert self.mounted(), f"READY=1 without a mount on {self.path}"
+        if time.monotonic() - begun > UNJUDGED_S:
+            self._wait_verdict()
         return self
+
+    def _wait_verdict(self):
+        """A store that is there is known to be this mount's, as it is where it is not slow."""
+        def known():
+            if not self.running():
+                return True
+            status = self.status()
+            store = status["store"]
+            return store["volume_ok"] or status["readonly"] or \
+                (store["error"] and "not connected yet" not in store["error"])
+        proc.wait_until(known, 60, "a store that is known", ignoring=(CtlError,))
 
     def _note(self, text):
         with open(self.log, "a", encoding="utf-8", errors="surrogateescape") as file:
@@ -401,10 +416,19 @@ class Mount:
         return found[0] if isinstance(found, list) else found
 
     def archive(self, *paths):
-        self.ctl("archive", *(map(self.full, paths) if paths else ["--all"]), check=True)
+        self._archive_or_release("archive", paths)
 
     def release(self, *paths):
-        self.ctl("release", *(map(self.full, paths) if paths else ["--all"]), check=True)
+        self._archive_or_release("release", paths)
+
+    def _archive_or_release(self, what, paths):
+        """Again while the kernel has not told yet that one of them was closed."""
+        def done():
+            found = self.ctl(what, *(map(self.full, paths) if paths else ["--all"]))
+            if found.returncode and not re.search("it is (being written|open)", found.stderr):
+                raise CtlError(found)
+            return found.returncode == 0
+        proc.wait_until(done, 60, f"{what} {paths}")
 
     def restore(self, *paths):
         self.ctl("restore", *(map(self.full, paths) if paths else ["--all"]), check=True)
@@ -467,9 +491,16 @@ class Mount:
         self.expected_log += [re.compile(p) for p in patterns]
 
     def suspicious_lines(self):
-        return [line for line in self.log_text().splitlines()
-                if SUSPICIOUS.search(line) and not line.startswith("--- run ")
-                and not any(p.search(line) for p in self.expected_log)]
+        """And what a sanitizer has to say: all of it, not only where it begins."""
+        found, report = [], False
+        for line in self.log_text().splitlines():
+            suspicious = SUSPICIOUS.search(line) and not line.startswith("--- run ") and \
+                not any(p.search(line) for p in self.expected_log)
+            report = report and not re.match("=+$", line)
+            if report or suspicious:
+                found.append(line)
+            report = report or suspicious and re.search("Sanitizer: ", line)
+        return found
 
     def close(self):
         """Unmounts whatever happened; then complains about all that was not right."""
