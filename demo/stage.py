@@ -100,7 +100,7 @@ def unmount():
             subprocess.run(["umount", "-l", MNT], check=True)
         return
     try:
-        proc.wait_until(gone, 10, "umount", every=0.1)
+        proc.wait_until(gone, 60, "umount", every=0.1)
         proc.wait_until(lambda: not daemons(), 60, "the end of ebbfs")
     except proc.Late as err:
         inside = users()
@@ -119,7 +119,7 @@ def stop():
             os.kill(pid, signal.SIGTERM)
         except ProcessLookupError:
             pass
-    proc.wait_until(lambda: not servers(), 10, "the end of vsftpd")
+    proc.wait_until(lambda: not servers(), 60, "the end of vsftpd")
     unmount()
     for path in (CACHE, STORE, META, FTP):
         shutil.rmtree(path, ignore_errors=True)

@@ -2,6 +2,7 @@
 """Reading ahead: what reading released files costs the store, and that it never costs a wrong byte."""
 
 import errno
+import itertools
 import os
 import random
 import subprocess
@@ -129,7 +130,10 @@ def test_directory_of_files_is_a_get_a_file(mount, tmpdir_below):
     assert 100 <= cost.gets <= 104
     ahead = m.status()["read_ahead"]
     assert ahead["loads"] >= 95 and ahead["unused"] == 0
-    assert ahead["reads"] >= 95 and ahead["bytes"] == 0
+    assert ahead["reads"] >= 95
+    # what the reader had asked for himself meanwhile is not read again
+    proc.wait_until(lambda: m.status()["read_ahead"]["bytes"] == (cost.gets - 100) * LARGE, 60,
+                    "nothing kept")
 
 
 def test_loads_begin_before_they_are_asked_for(mount):
@@ -150,13 +154,16 @@ def test_loads_begin_before_they_are_asked_for(mount):
 def test_memory_is_bounded(mount):
     m, data = released(mount, 100, LARGE, read_cache="2M")
     faults(m, SLOW)
+    def loads(n):
+        return m.status()["read_ahead"]["loads"] >= n
     with Cost(m) as cost:
         for i, path in enumerate(sorted(data)):
+            if i > 1:   # two show that it goes on like this
+                proc.wait_until(lambda i=i: loads(i - 1), 60, f"file {i} loaded", every=0.001)
             assert m.read(path) == data[path]
-            if i % 5 == 0:
-                assert m.status()["read_ahead"]["bytes"] <= 2 << 20
-    assert 100 <= cost.gets <= 104
-    assert m.status()["read_ahead"]["loads"] >= 90
+            assert m.status()["read_ahead"]["bytes"] <= 2 << 20
+    assert cost.gets == 100
+    assert m.status()["read_ahead"]["loads"] == 98
 
 
 def test_none_is_read_ahead_without_memory_for_it(mount):
@@ -248,23 +255,34 @@ def test_directory_is_read_without_asking(mount, tmpdir_below, caches, size, opt
     """Again it costs the store nothing, unless the kernel had to give up what it had."""
     m, data = released(mount, 300, size, **options)
     least = len(packs(m)) or len(data)
-    with Cost(m) as first:
-        assert copy_of(m, "tar", os.path.join(tmpdir_below, "1")) == data
-    pushed = m.status()["read_ahead"]["pushed"]
+    numbers = itertools.count()
+
+    def copied(how):
+        return copy_of(m, how, os.path.join(tmpdir_below, str(next(numbers)))) == data
+
+    def most_are_pushed():
+        m.restart()
+        with Cost(m) as first:
+            assert copied("tar")
+        pushed = m.status()["read_ahead"]["pushed"]
+        assert first.reads <= 4 * (len(data) - pushed) + 8
+        return pushed > 150
     # Asked for before they were here: few, or the machine is busy with others.
-    assert pushed > 150
-    assert first.reads <= 4 * (len(data) - pushed) + 8
+    proc.wait_until(most_are_pushed, 120)
     with Cost(m) as again:
-        assert copy_of(m, "cp", os.path.join(tmpdir_below, "2")) == data
+        assert copied("cp")
     # The machine may want some memory back.
     assert again.gets <= 10 and again.reads <= 40
-    drop_pages(m, data)
-    loads = m.status()["read_ahead"]["loads"]
-    with Cost(m) as lost:
-        assert copy_of(m, "cp", os.path.join(tmpdir_below, "3")) == data
-    assert lost.reads >= len(data) and lost.gets <= least + 25
-    if not packs(m):        # of packs, some are here still
-        assert m.status()["read_ahead"]["loads"] - loads > 200
+
+    def most_are_loaded_again():
+        drop_pages(m, data)
+        loads = m.status()["read_ahead"]["loads"]
+        with Cost(m) as lost:
+            assert copied("cp")
+        assert lost.reads >= len(data) and lost.gets <= least + 25
+        # of packs, some are here still
+        return packs(m) or m.status()["read_ahead"]["loads"] - loads > 200
+    proc.wait_until(most_are_loaded_again, 120)
 
 
 def test_nobody_is_given_what_he_does_not_know(mount):

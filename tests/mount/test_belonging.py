@@ -233,6 +233,7 @@ def test_adopted_in_place(mount):
     m.write("cam0/new", b"new", mkdirs=False)
     want["cam0/new"] = b"new"
     promises.check(m, want)
+    m.restart(release_after="1h")
     m.restore()
     m.stop()
     assert promises.tree_of(m) == want, "the cache is no plain tree after umount"
@@ -271,8 +272,8 @@ def test_full_disk_of_the_store_is_emptied(tmpdir_below, afterwards, mount):
     assert len(there) < 3600
     for path in there[:500]:
         os.unlink(m.full(path))
-    proc.wait_until(lambda: "local" not in m.states(*files[500:]).values(), 90, "the others there")
-    proc.wait_until(lambda: m.status()["trash"]["files"] == 0, 60, "an empty trash")
+    proc.wait_until(lambda: "local" not in m.states(*files[500:]).values(), 180, "the others there")
+    proc.wait_until(lambda: m.status()["trash"]["files"] == 0, 120, "an empty trash")
 
 
 def test_full_disk_that_has_room_again(tmpdir_below, afterwards, mount):

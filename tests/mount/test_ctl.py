@@ -44,7 +44,7 @@ def alone(m, *args, also=(), **more):
         }
         umount_others "$1"; shift; exec "$@"
     """
-    return proc.run("unshare", "-m", "--propagation", "slave", "sh", "-c", script, "sh", keep,
+    return proc.run("unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", keep,
                     os.path.join(proc.BUILD, "ebbctl"), *args, check=False, **more)
 
 
@@ -71,6 +71,14 @@ def fill(m, n=5, folder="cam/2017", size=3000):
         data[f"{folder}/{i:03}_0.jpg"] = os.urandom(size + i)
     for path, content in data.items():
         m.write(path, content)
+    return data
+
+
+def fill_and_close(m, n):
+    """Also for others: the last close is told of when it is over."""
+    data = fill(m, n)
+    for path in data:
+        m.wait_state(path, "local")
     return data
 
 
@@ -360,7 +368,7 @@ def test_state(m):
 
 
 def test_state_unknown(m):
-    fill(m, 1)
+    fill_and_close(m, 1)
     done = m.ctl("state", m.full("nothing"), m.full("cam"), "/etc/passwd", m.full("no/where"),
                  m.full("cam/2017/000_0.jpg"))
     assert done.returncode == 1
@@ -394,7 +402,7 @@ def test_state_json(m):
 
 def test_paths_like_ls(m):
     """Relative, with dots and slashes, through symlinks; the last component as it is."""
-    fill(m, 1)
+    fill_and_close(m, 1)
     os.symlink(m.full("cam"), os.path.join(m.dir, "outside"))
     os.symlink("cam", m.full("inside"))
     program = m.program("ebbctl")
@@ -409,7 +417,7 @@ def test_paths_like_ls(m):
 
 
 def test_bind_mount(m):
-    fill(m, 1)
+    fill_and_close(m, 1)
     there = os.path.join(m.dir, "bind")
     os.mkdir(there)
     proc.run("mount", "--bind", m.full("cam"), there)
@@ -611,7 +619,8 @@ def test_status_sink_down(mount):
               es=f"http://127.0.0.1:{proc.free_port()}/captures")
     data = fill(m, 3)
     m.archive()
-    s = proc.wait_until(lambda: (s := m.status()["sinks"][0])["error"] and s, 60)
+    s = proc.wait_until(lambda: "cannot reach" in ((s := m.status()["sinks"][0])["error"] or "")
+                        and s, 60)
     assert s["name"] == "elasticsearch" and not s["up"]
     assert (s["waiting"], s["missing"], s["poisoned"]) == (3, 0, 0) and s["oldest_s"] >= 0
     assert re.search(r"^sink +DOWN +elasticsearch.* 3 waiting", m.ctl("status").stdout, re.M)
@@ -694,7 +703,7 @@ def test_no_progress_in_a_pipe(mount):
 
 def test_cancelled_by_its_end(mount):
     """A client that goes away ends its command."""
-    m, _ = slow_store(mount, 5)
+    m, _ = slow_store(mount, 10)
     client = subprocess.Popen([m.program("ebbctl"), "-m", m.path, "verify"],
                               stdout=subprocess.PIPE)
 
@@ -702,8 +711,8 @@ def test_cancelled_by_its_end(mount):
     client.send_signal(signal.SIGINT)
     client.wait()
     client.stdout.close()
-    # 48 files, 16 at a time, 5 s each: all of them would take 15 s
-    proc.wait_until(lambda: not verifying(m), 12)
+    # 48 files, 16 at a time, 10 s each: all of them would take 30 s
+    proc.wait_until(lambda: not verifying(m), 25)
 
 
 def test_cancelled_by_umount(mount):

@@ -21,6 +21,7 @@ SEEDS = [int(os.environ["EBB_SEED"])] if "EBB_SEED" in os.environ else [1, 2, 3]
 STEPS = int(os.environ.get("EBB_STEPS", "250"))
 OPTIONS = {"archive_after": "1s", "release_after": "1s", "trash_grace": "0s",
            "trash_grace_unseen": "0s", "archive_batch": "4"}
+MOVED = ["a/x", "b/y"]
 POINTS = ["archive.put", "archive.verify", "archive.claim", "archive.commit", "commit.before",
           "commit.after", "journal.put", "journal.ack", "release.check", "release.unlink",
           "restore.get", "restore.link", "rewrite.commit", "unlink.commit", "unlink.cache",
@@ -109,7 +110,7 @@ class History:
                 lambda: linux.renameat2(self.m.full(a), self.m.full(b), 2), after)
 
     def move_directory(self):
-        d = self.rng.choice(["a/x", "b/y"])
+        d = self.rng.choice(MOVED)
 
         def act():
             os.rename(self.m.full(d), self.m.full(d + ".moved"))
@@ -169,6 +170,11 @@ class History:
         self.m.failpoints = None
         self.m.start()
         self.log.append("(killed there)")
+        for d in MOVED:     # maybe between both of its renamings
+            here, moved = self.m.full(d), self.m.full(d + ".moved")
+            if os.path.lexists(moved):
+                assert not os.path.lexists(here), f"{d}: it is there twice"
+                os.rename(moved, here)
         found = promises.tree_of(self.m)
         if self.temporary and self.temporary[0] in found:
             name, data = self.temporary

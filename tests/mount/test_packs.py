@@ -242,8 +242,7 @@ def test_killed_while_archiving(mount, point):
 
 @pytest.mark.parametrize("point", ["pack.intent", "pack.put", "pack.moved", "pack.drop"])
 def test_killed_while_rewriting(mount, point):
-    m = mount(start=False, options=FAST)
-    m.failpoints = f"{point}=kill"
+    m = mount(start=False, options={**FAST, "trash_grace": "1h"})
     m.start()
     data = fill(m, 30)
     m.archive()
@@ -251,6 +250,10 @@ def test_killed_while_rewriting(mount, point):
     for path in sorted(data)[5:]:
         os.unlink(m.full(path))
         del data[path]
+    m.stop()
+    m.failpoints = f"{point}=kill"
+    m.start(trash_grace="0s")
+    m.ctl("trash", "empty", "--yes")
     assert m.wait_exit(deadline=90) == -9
     m.failpoints = ""
     m.start()

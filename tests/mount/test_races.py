@@ -63,7 +63,7 @@ def test_exchange_of_files_and_directories(mount):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(proc.scaled(60))
+            thread.join(proc.scaled(150))
             assert not thread.is_alive(), "stuck:\n" + m.stacks()
         assert not errors
     kinds = [os.path.isdir(f"{top}/{n}") for n in range(NAMES)]

@@ -158,7 +158,9 @@ class Ceph:
         def clean():
             stat = self.json("pg", "stat")
             states = stat.get("pg_summary", stat)
-            return all(s["name"] == "active+clean" for s in states.get("num_pg_by_state", []))
+            wanted = sum(p["pg_num"] for p in self.json("osd", "pool", "ls", "detail"))
+            return states["num_pgs"] == wanted and \
+                all(s["name"] == "active+clean" for s in states["num_pg_by_state"])
         proc.wait_until(clean, deadline, "placement groups active+clean", every=0.1)
 
     def stop_osd(self, kill=False):

@@ -58,6 +58,10 @@ class Disk:
         if proc.mounts_below(self.path):
             proc.wait_until(lambda: proc.run("umount", self.path, check=False).returncode == 0,
                             60, f"umount {self.path}")
+        # It is not over while another mount namespace has it: mount() would give the same again.
+        proc.wait_until(lambda: not os.path.exists(self.image) or
+                        not proc.run("losetup", "-j", self.image).stdout, 60,
+                        f"the end of the loop device of {self.image}")
 
     def close(self):
         """Ends it for certain; complains if somebody was still inside."""

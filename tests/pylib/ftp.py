@@ -22,6 +22,7 @@ import ftplib
 import glob
 import io
 import os
+import re
 import socket
 import struct
 
@@ -179,7 +180,7 @@ class FtpServer:
                 return self
             except AssertionError as err:
                 self.stop()
-                if "in use" not in str(err):
+                if not re.search("in use|could not bind", str(err)):
                     raise
         raise AssertionError(f"{self.kind}: no port to be had")
 

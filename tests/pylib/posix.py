@@ -15,6 +15,7 @@ from . import disk, proc
 BIN = os.path.join(proc.DEPS, "cargo", "bin")
 
 # naptime: a clock that is advanced by a CPU which waits for its host stands still for a while.
+NAPS_S = (0.05, 1)      # what fails with the first is asked again with the other
 CONFIG = """\
 [features]
 posix_fallocate = {}
@@ -22,7 +23,7 @@ rename_ctime = {}
 utime_now = {}
 utimensat = {}
 [settings]
-naptime = 0.05
+naptime = %g
 [dummy_auth]
 entries = [["nobody", "nogroup"], ["daemon", "daemon"], ["bin", "bin"]]
 """
@@ -48,19 +49,25 @@ def pjdfstest(path, work, *patterns, deadline=600):
     that it wants (EXDEV, EROFS).  The full output is in work/pjdfstest.log.
     """
     config = os.path.join(work, "pjdfstest.toml")
-    with open(config, "w", encoding="ascii") as file:
-        file.write(CONFIG)
     os.chmod(path, 0o755)
+    results = {}
     with disk.Disk("ext4", work, size_mib=64) as second:
         os.chmod(second.path, 0o755)
-        done = proc.run(program("pjdfstest"), "-v", "-c", config, "-p", path, "-s", second.path,
-                        *patterns, check=False, deadline=deadline, cwd=work)
-    with open(os.path.join(work, "pjdfstest.log"), "w", encoding="utf-8") as file:
-        file.write(done.stdout + done.stderr)
-    results = dict(re.findall(r"^(\S+::\S+)\s+(\w+)$", done.stdout, re.M))
-    assert results, f"pjdfstest ran nothing:\n{done.stdout}{done.stderr}"
-    return {name: "ok" if word == "ok" else "skipped" if word == "skipped" else "FAILED"
-            for name, word in results.items()}
+        for nap_s in NAPS_S:
+            with open(config, "w", encoding="ascii") as file:
+                file.write(CONFIG % nap_s)
+            done = proc.run(program("pjdfstest"), "-v", "-c", config, "-p", path, "-s", second.path,
+                            *patterns, check=False, deadline=deadline, cwd=work)
+            with open(os.path.join(work, "pjdfstest.log"), "a", encoding="utf-8") as file:
+                file.write(done.stdout + done.stderr)
+            found = dict(re.findall(r"^(\S+::\S+)\s+(\w+)$", done.stdout, re.M))
+            assert found, f"pjdfstest ran nothing:\n{done.stdout}{done.stderr}"
+            results.update((name, word if word in ("ok", "skipped") else "FAILED")
+                           for name, word in found.items())
+            patterns = [name for name, word in results.items() if word == "FAILED"]
+            if not patterns:
+                break
+    return results
 
 
 def fsx(path, seed, operations=5000, work=None, config=None, deadline=300):

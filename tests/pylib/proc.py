@@ -34,6 +34,7 @@ DEPS = os.path.abspath(os.environ.get("EBB_DEPS", os.path.join(REPO, "build", "d
 SCALE = float(os.environ.get("EBB_TIME_SCALE", "1"))
 
 SERVICE_PORTS = (8000, 9999)        # below what the kernel gives to clients
+GIVEN_PORTS = set()
 PASSIVE_PORTS = (10000, 32000)      # for FTP data: wide, TIME_WAIT eats them
 
 
@@ -84,15 +85,18 @@ def need_program(name, path=None):
 
 
 def free_port():
-    """A TCP port of 127.0.0.1 on which nothing listens at this moment."""
+    """A TCP port of 127.0.0.1 on which nothing listens at this moment; another one each time."""
     for _ in range(200):
         port = random.SystemRandom().randint(*SERVICE_PORTS)
+        if port in GIVEN_PORTS:
+            continue
         with socket.socket() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 sock.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            GIVEN_PORTS.add(port)
             return port
     raise OSError("no free port between %d and %d" % SERVICE_PORTS)
 
