@@ -24,8 +24,8 @@
 #include "tier/local.h"
 #include "tier/reaper_look.h"
 
-#define DUE_LEAST 64		/* files there is room for at first */
 #define LINKED_AGAIN_MS 3600000 /* its other name may go in a directory that nobody knows of */
+#define DUE_LEAST 64		/* files there is room for at first */
 #define DUE_MOST 16384		/* those are on their way before more are looked at: 5 MB */
 
 /* ---- one name ------------------------------------------------------------------ */

@@ -154,12 +154,11 @@ def test_loads_begin_before_they_are_asked_for(mount):
 def test_memory_is_bounded(mount):
     m, data = released(mount, 100, LARGE, read_cache="2M")
     faults(m, SLOW)
-    def loads(n):
-        return m.status()["read_ahead"]["loads"] >= n
     with Cost(m) as cost:
         for i, path in enumerate(sorted(data)):
             if i > 1:   # two show that it goes on like this
-                proc.wait_until(lambda i=i: loads(i - 1), 60, f"file {i} loaded", every=0.001)
+                proc.wait_until(lambda n=i - 1: m.status()["read_ahead"]["loads"] >= n, 60,
+                                f"file {i} loaded", every=0.001)
             assert m.read(path) == data[path]
             assert m.status()["read_ahead"]["bytes"] <= 2 << 20
     assert cost.gets == 100

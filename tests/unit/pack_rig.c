@@ -145,7 +145,7 @@ bool pack_is_stored(struct rig *rig, uint64_t number)
 	return rig_has_object(rig, key);
 }
 
-static int set_due(struct tx *tx, void *arg)
+static int put_row(struct tx *tx, void *arg)
 {
 	return tx_pack_put(tx, arg);
 }
@@ -155,7 +155,7 @@ static void put_due(struct rig *rig, uint64_t number, int64_t due_ns)
 	struct pack_row row = pack_get(rig, number);
 
 	row.due_ns = due_ns;
-	assert_int_equal(catalogue_write(rig->t->cat, SYNC_NORMAL, set_due, &row), 0);
+	assert_int_equal(catalogue_write(rig->t->cat, SYNC_NORMAL, put_row, &row), 0);
 }
 
 void pack_make_due(struct rig *rig, uint64_t number)

@@ -58,14 +58,12 @@ static void archive_and_hold(struct rig *rig, int *ret_fds, unsigned n)
 /* What was archived first of all is open for good: what else is there goes all the same. */
 static void under_pressure_and_open(void **state)
 {
-	struct rig *rig = rig_new(RIG_MEM, OPTIONS ",high=1,low=0");
+	struct rig *rig = rig_new(RIG_MEM, OPTIONS ",high=1,low=0,archive_after=1h");
 	char name[64];
 	int fd[6];
 
 	(void)state;
 	rig_open(rig);
-	assert_int_equal(conf_set(&rig->conf, "archive_after", "1h", rig->err, sizeof(rig->err)),
-			 0);
 	archive_and_hold(rig, fd, 6);
 	rig_capture(rig, "open0/b", 7);
 	rig_capture(rig, "cam/b", 8);
@@ -148,15 +146,13 @@ static void never_released(void **state)
 /* One of many is open for good, everywhere: pressure does not go round and round in those. */
 static void many_in_vain(void **state)
 {
-	struct rig *rig = rig_new(RIG_MEM, OPTIONS ",high=1,low=0");
+	struct rig *rig = rig_new(RIG_MEM, OPTIONS ",high=1,low=0,archive_after=1h");
 	unsigned most = 0;
 	char name[64];
 	int fd[40];
 
 	(void)state;
 	rig_open(rig);
-	assert_int_equal(conf_set(&rig->conf, "archive_after", "1h", rig->err, sizeof(rig->err)),
-			 0);
 	archive_and_hold(rig, fd, 40);
 	rig_capture(rig, "cam/b", 8);
 	rig_start(rig);

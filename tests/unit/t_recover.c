@@ -343,16 +343,24 @@ static void rename_to_kill(struct rig *rig)
 	rename_in(rig, "a", "b");
 }
 
-static void names_that_cannot_be_looked_at(void **state)
+/* An archived file whose renaming was killed, and whose names cannot be looked at. */
+static struct rig *undecided(const char *spec, void (*body)(struct rig *rig))
 {
 	struct rig *rig = rig_new(RIG_DIR, "reserve=0");
 
-	(void)state;
 	rig_open(rig);
 	rig_capture(rig, "d/a", 1);
 	assert_int_equal(rig_archive(rig, "d/a"), 0);
 	assert_int_equal(failpoint_init("recover.look=error:EIO"), 0);
-	rig_killed(rig, "rename.cache=kill", rename_to_kill);
+	rig_killed(rig, spec, body);
+	return rig;
+}
+
+static void names_that_cannot_be_looked_at(void **state)
+{
+	struct rig *rig = undecided("rename.cache=kill", rename_to_kill);
+
+	(void)state;
 	rig_reopen(rig);
 	assert_int_equal(rig_intents(rig), 1);
 	/* nobody believes the rows, or empties the trash, until it is decided */
@@ -378,15 +386,10 @@ static void rename_once_a_part_is_put(struct rig *rig)
 /* What nobody may write is judged to be ours all the same. */
 static void undecided_and_a_part_that_was_put(void **state)
 {
-	struct rig *rig = rig_new(RIG_DIR, "reserve=0");
+	struct rig *rig = undecided("journal.put=wait:/nonexistent,rename.cache=kill",
+				    rename_once_a_part_is_put);
 
 	(void)state;
-	rig_open(rig);
-	rig_capture(rig, "d/a", 1);
-	assert_int_equal(rig_archive(rig, "d/a"), 0);
-	assert_int_equal(failpoint_init("recover.look=error:EIO"), 0);
-	rig_killed(rig, "journal.put=wait:/nonexistent,rename.cache=kill",
-		   rename_once_a_part_is_put);
 	assert_true(catalogue_is_readonly(rig->t->cat));
 	assert_true(volume_ok(rig->t));
 	rig_failpoints(rig, NULL);
